@@ -108,7 +108,7 @@ def check_key(key: str) -> str:
         encoded = key.encode()
     except UnicodeEncodeError:
         raise BadKey(f"{key!r} is no key: the name is not valid Unicode; rename the file.") from None
-    if any(unicodedata.category(char) == "Cc" for char in key):
+    if not key.isprintable() and any(unicodedata.category(char) == "Cc" for char in key):
         raise BadKey(f"{key!r} is no key: it holds a control character; rename the file.")
     if len(encoded) > MAX_KEY_BYTES:
         raise BadKey(f"The key {key[:60]!r}… is too long: {len(encoded)} bytes, {MAX_KEY_BYTES} are allowed.")

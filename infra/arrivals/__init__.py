@@ -1,0 +1,35 @@
+"""What people hand in: what lies in the inbox, is it complete, what does it wish, how is it opened safely.
+
+Everything here treats a batch as the work of a stranger: it is looked at, copied and unpacked, but never run,
+decoded, followed through a link, or changed.
+"""
+
+from infra.arrivals.contents import FoundImage, Ignored, Survey, find_wish, survey
+from infra.arrivals.hand_in import hand_in
+from infra.arrivals.inbox import Arrival, is_ready, look, strays, sweep
+from infra.arrivals.reasons import ArrivalError, ArrivalReason, WishError
+from infra.arrivals.unpack import unpack
+from infra.arrivals.wish import Wish, read_wish, write_wish
+from infra.arrivals.zip_check import UnpackLimits
+
+__all__ = [
+    "Arrival",
+    "ArrivalError",
+    "ArrivalReason",
+    "FoundImage",
+    "Ignored",
+    "Survey",
+    "UnpackLimits",
+    "Wish",
+    "WishError",
+    "find_wish",
+    "hand_in",
+    "is_ready",
+    "look",
+    "read_wish",
+    "strays",
+    "survey",
+    "sweep",
+    "unpack",
+    "write_wish",
+]

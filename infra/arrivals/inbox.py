@@ -1,0 +1,179 @@
+"""What lies in the inbox, and is it complete? A look takes no notes, so any watcher may take the next one.
+
+Times are the file system's change times (ctime), because copying programs set modification times back.
+"""
+
+import hashlib
+import os
+import shutil
+import stat
+import struct
+from collections.abc import Container
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from infra.arrivals.names import (
+    READY,
+    batch_name,
+    check_batch_name,
+    is_noise,
+    is_unfinished,
+    is_zip_name,
+    printable_name,
+)
+from infra.arrivals.reasons import ArrivalError, ArrivalReason
+from infra.arrivals.walk import walk
+from infra.arrivals.zip_end import find_end
+from infra.states import SourceKind
+from infra.storage.store import RESERVED
+from infra.storage.trouble import in_words, sentence
+
+ZIP_QUIET = timedelta(seconds=1)  # a zip tells by itself that it is complete; this is for its last bytes
+GIVE_UP = timedelta(minutes=10)  # an upload that has stood still for so long will not go on
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One folder or zip in the inbox, as it was at one look."""
+
+    name: str  # of the batch: the folder's, or the zip's without .zip; a printable stand-in for a bad one
+    source: str  # what it is called in the inbox
+    path: Path
+    kind: SourceKind
+    fingerprint: str  # of names, sizes and modification times; another one means other contents
+    files: int
+    bytes: int
+    changed_at: datetime  # UTC; the last change of anything in it
+    marked_ready: bool  # a folder with a _READY file
+    whole: bool  # a zip with its end, a folder without unfinished downloads
+    refusal: ArrivalError | None = None  # it can never be taken like this
+
+    def check(self) -> None:
+        """Raise ArrivalError when the arrival itself can be no batch; its contents are not looked at."""
+        if self.refusal:
+            raise self.refusal
+
+
+def look(inbox: Path, skip: Container[str] = ()) -> list[Arrival]:
+    """Return the folders and zips in the inbox, sorted; one that is not there yet is empty.
+
+    Entries in `skip` (by `Arrival.source`) are not looked into, so that the many batches that were taken
+    already cost nothing. Raises StorageError when the inbox itself cannot be read.
+    """
+    arrivals = []
+    for entry in _entries(inbox):
+        if entry.name not in skip and (entry.is_dir() or is_zip_name(entry.name)):
+            try:
+                arrivals.append(_arrival(entry))
+            except FileNotFoundError:
+                continue  # somebody took it away while we looked
+    return arrivals
+
+
+def strays(inbox: Path) -> list[str]:
+    """Return the names of files that lie beside the batches, where nobody will take them."""
+    return [entry.name for entry in _entries(inbox) if not entry.is_dir() and not is_zip_name(entry.name)]
+
+
+def is_ready(arrival: Arrival, now: datetime, quiet: timedelta) -> bool:
+    """Say whether an arrival can be worked on, even if only to be refused.
+
+    A folder is ready with its _READY file, or when nothing in it changed for `quiet`; a zip when its end is
+    there. One that stays incomplete for ten minutes is ready too: opening it will say what is wrong.
+    """
+    rest = now - arrival.changed_at
+    if arrival.refusal:
+        return rest >= quiet
+    if arrival.kind is SourceKind.ZIP:
+        return rest >= (ZIP_QUIET if arrival.whole else GIVE_UP)
+    if arrival.marked_ready:
+        return True
+    return arrival.files > 0 and rest >= (quiet if arrival.whole else max(quiet, GIVE_UP))
+
+
+def sweep(inbox: Path, now: datetime, older_than: timedelta = timedelta(days=1)) -> int:
+    """Remove what a `hand_in` left in the inbox that was killed on the way; return how many.
+
+    Meant for the watcher, once per shift, like the store's own sweep.
+    """
+    swept = 0
+    for leftover in inbox.glob(f"{RESERVED}incoming-*"):
+        with in_words(f"sweeping {leftover}"):
+            changed = datetime.fromtimestamp(leftover.lstat().st_ctime, UTC)
+            if changed < now - older_than:
+                shutil.rmtree(leftover)
+                swept += 1
+    return swept
+
+
+def _entries(inbox: Path) -> list[os.DirEntry[str]]:
+    with in_words(f"looking into the inbox {inbox}"):
+        try:
+            with os.scandir(inbox) as found:
+                entries = [
+                    entry for entry in found if not is_noise(entry.name) and not is_unfinished(entry.name)
+                ]
+        except FileNotFoundError:
+            return []
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def _arrival(entry: os.DirEntry[str]) -> Arrival:
+    path = Path(entry.path)
+    own = path.lstat()
+    name, refusal = _name(entry, own)
+    found = [("", own)]
+    try:
+        found += walk(path) if stat.S_ISDIR(own.st_mode) else []
+    except PermissionError as error:
+        refusal = ArrivalError(ArrivalReason.UNREADABLE, sentence(error, f"looking into {entry.name!r}"))
+    files = [(name, info) for name, info in found if stat.S_ISREG(info.st_mode) and not is_noise(name)]
+    return Arrival(
+        name=name,
+        source=entry.name,
+        path=path,
+        kind=SourceKind.FOLDER if entry.is_dir() else SourceKind.ZIP,
+        fingerprint=_fingerprint(files),
+        files=sum(name != READY for name, _ in files),
+        bytes=sum(info.st_size for _, info in files),
+        changed_at=datetime.fromtimestamp(max(info.st_ctime for _, info in found), UTC),
+        marked_ready=any(name == READY for name, _ in files),
+        whole=_is_whole_zip(path) if stat.S_ISREG(own.st_mode) else _is_whole_folder(files),
+        refusal=refusal,
+    )
+
+
+def _name(entry: os.DirEntry[str], own: os.stat_result) -> tuple[str, ArrivalError | None]:
+    """Return the batch's name, and why it is refused if that can be told from outside."""
+    name = entry.name if entry.is_dir() else batch_name(entry.name)
+    refusal = None
+    try:
+        check_batch_name(name)
+    except ArrivalError as error:
+        name, refusal = printable_name(name), error
+    if not (stat.S_ISDIR(own.st_mode) or stat.S_ISREG(own.st_mode)):
+        message = f"{name!r} in the inbox is a link, or no file at all. Hand in the folder or zip itself."
+        refusal = ArrivalError(ArrivalReason.LINK, message)
+    return name, refusal
+
+
+def _fingerprint(files: list[tuple[str, os.stat_result]]) -> str:
+    digest = hashlib.sha256()
+    for name, info in sorted(files, key=lambda file: file[0]):
+        if name != READY:
+            digest.update(name.encode(errors="surrogateescape") + b"\0")
+            digest.update(struct.pack(">qq", info.st_size, info.st_mtime_ns))
+    return digest.hexdigest()
+
+
+def _is_whole_folder(files: list[tuple[str, os.stat_result]]) -> bool:
+    return not any(is_unfinished(name) for name, _ in files)
+
+
+def _is_whole_zip(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return find_end(file) is not None
+    except PermissionError:
+        return True  # opening it will say so
