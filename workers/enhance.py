@@ -1,47 +1,68 @@
 """One image from file to file: what goes in comes out, larger."""
 
-from collections.abc import Callable
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
+from workers.codec import (
+    Canvas,
+    Picture,
+    Pixels,
+    Source,
+    check_output,
+    is_turned,
+    open_image,
+    save,
+    save_preview,
+)
+from workers.colour import Upscaler, enlarged, margin
+from workers.naming import format_of, known_format
+from workers.rejects import Rejected, RejectReason
+from workers.tiling import Tiling, mirrored, tiling
 
-class Upscaler(Protocol):
-    """What enlarging needs of a model; `workers.model.Upscaler` is one."""
+__all__ = ["Enhanced", "Limits", "Upscaler", "enhance_file"]
 
-    @property
-    def scale(self) -> int: ...
-    @property
-    def halo(self) -> int: ...
-    def __call__(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]: ...
+_PREVIEW_SIDE = 320
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much one image may cost."""
+    """How much of a machine one image may take.
+
+    max_pixels:   a larger input is rejected (a small file can claim to be enormous)
+    tile:         pixels a side of the largest tile, without its margin
+    batch_pixels: pixels of input, with margins, that the network gets at once; at least one tile
+    in_memory:    bytes of the result up to which it is kept in memory; beyond, on the disk beside the target
+    """
 
     max_pixels: int = 300_000_000
     tile: int = 256
-    batch_pixels: int = 600_000
+    batch_pixels: int = 400_000
+    in_memory: int = 128 << 20
 
 
 @dataclass(frozen=True)
 class Enhanced:
-    """What became of an image."""
+    """What became of an image. Sizes in pixels as shown upright or stored, whichever the file holds."""
 
     width: int
     height: int
     out_width: int
     out_height: int
-    format: str
+    format: str  # of the output: "PNG", "JPEG", "WEBP", "TIFF", "BMP" or "GIF"
     bytes_in: int
     bytes_out: int
-    sha256: str
+    sha256: str  # of the output file
     seconds: float
-    notes: tuple[str, ...]
+    notes: tuple[str, ...]  # sentences on what is not as one might expect
 
 
 def enhance_file(
@@ -54,5 +75,173 @@ def enhance_file(
     preview: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Enhanced:
-    """Enlarge the image file `source` into the image file `target`."""
-    raise NotImplementedError("being written")
+    """Enlarge the image file `source` into the image file `target`.
+
+    The output format is `output_format` ("png", "JPEG"…) or else that of the target's suffix; the input format is
+    found by content. The target appears complete or not at all. With `preview`, a folder and the stem of a name,
+    `<preview>.before.jpg` and `<preview>.after.jpg` show the middle of the picture (at most 320 pixels of input a
+    side). `on_progress(done, rows)` is called after each row of tiles, in rows of input; what it raises ends the work.
+
+    Raises Rejected when this image cannot be enhanced, ValueError for an `output_format` that is none, OSError for
+    what is no fault of the image (a full disk). Nothing is left behind then.
+    """
+    started = time.monotonic()
+    format = known_format(output_format) if output_format is not None else _wished(target)
+    opened = open_image(source, limits.max_pixels)
+    picture, scale = opened.picture, upscaler.scale
+    width, height = picture.width * scale, picture.height * scale
+    check_output(source.name, width, height, format)
+    with Canvas(picture, width, height, target.parent, limits.in_memory) as canvas:
+        before = _enlarge(opened, canvas, upscaler, limits, on_progress)
+        with _published(target) as file:
+            notes = save(canvas.image(), picture, format, file)
+            size, checksum = _measured(file)
+        if preview is not None:
+            _save_previews(preview, before, canvas, picture, scale)
+    if is_turned(picture, format) and picture.metadata.orientation >= 5:
+        width, height = height, width
+    return Enhanced(
+        width=picture.width,
+        height=picture.height,
+        out_width=width,
+        out_height=height,
+        format=format,
+        bytes_in=source.stat().st_size,
+        bytes_out=size,
+        sha256=checksum,
+        seconds=time.monotonic() - started,
+        notes=(*_about_the_name(source, picture), *picture.notes, *notes),
+    )
+
+
+def _wished(target: Path) -> str:
+    format = format_of(target.name)
+    if format is None:
+        raise Rejected(
+            RejectReason.UNSUPPORTED_OUTPUT,
+            f"{target.name} does not say what to write: end its name in .png, .jpg, .webp, .tif, .bmp or .gif.",
+        )
+    return format
+
+
+def _about_the_name(source: Path, picture: Picture) -> tuple[str, ...]:
+    named = format_of(source.name)
+    if named in (None, picture.format):
+        return ()
+    return (f"The file is named like a {named}, but it is a {picture.format}.",)
+
+
+@dataclass(frozen=True)
+class _Middle:
+    """The part of the input that a preview shows."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def _middle(picture: Picture) -> _Middle:
+    height, width = min(picture.height, _PREVIEW_SIDE), min(picture.width, _PREVIEW_SIDE)
+    return _Middle((picture.height - height) // 2, (picture.width - width) // 2, height, width)
+
+
+def _enlarge(
+    source: Source,
+    canvas: Canvas,
+    upscaler: Upscaler,
+    limits: Limits,
+    on_progress: Callable[[int, int], None] | None,
+) -> Pixels:
+    """Fill `canvas`, one row of tiles after another; returns the middle of the input, for the preview."""
+    picture, scale = source.picture, upscaler.scale
+    edge = margin(picture, upscaler)
+    cut = tiling(picture.height, picture.width, limits.tile)
+    middle = _middle(picture)
+    shown = np.empty((middle.height, middle.width, picture.bands), picture.dtype)
+    rows = _Window(source)
+    for top in cut.tops:
+        bottom = min(top + cut.tile_height, picture.height)
+        window = rows.between(top - edge, top + cut.tile_height + edge)
+        band = _band(window, cut, picture, upscaler, limits)
+        canvas.append(band[: (bottom - top) * scale])
+        first, last = max(top, middle.top), min(bottom, middle.top + middle.height)
+        if first < last:
+            part = window[first - top + edge : last - top + edge, middle.left : middle.left + middle.width]
+            shown[first - middle.top : last - middle.top] = part
+        if on_progress is not None:
+            on_progress(bottom, picture.height)
+    return shown
+
+
+def _band(window: Pixels, cut: Tiling, picture: Picture, upscaler: Upscaler, limits: Limits) -> Pixels:
+    """Enlarge one row of tiles from the rows it needs, margins included."""
+    scale, edge = upscaler.scale, margin(picture, upscaler)
+    band = np.empty((cut.tile_height * scale, picture.width * scale, picture.bands), picture.dtype)
+    for lefts in cut.batches(edge, limits.batch_pixels):
+        columns = [mirrored(left - edge, left + cut.tile_width + edge, picture.width) for left in lefts]
+        tiles: Pixels = np.stack([window[:, places] for places in columns])
+        for left, tile in zip(lefts, enlarged(tiles, picture, upscaler), strict=True):
+            space = band[:, left * scale : (left + cut.tile_width) * scale]
+            space[:] = tile[:, : space.shape[1]]
+    return band
+
+
+class _Window:
+    """The rows of a source that are needed just now: each is decoded once, and forgotten when it is passed."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._first = 0
+        picture = source.picture
+        self._rows: Pixels = np.empty((0, picture.width, picture.bands), picture.dtype)
+
+    def between(self, first: int, last: int) -> Pixels:
+        """The rows first…last-1, (last-first, width, bands), mirrored beyond the picture. `first` may only grow."""
+        places = mirrored(first, last, self._source.picture.height)
+        lowest, highest = int(places.min()), int(places.max())
+        held = self._first + len(self._rows)
+        if highest >= held:
+            fresh = self._source.rows(highest + 1 - held)
+            kept = self._rows[max(0, lowest - self._first) :]
+            self._first = held - len(kept)
+            self._rows = np.concatenate([kept, fresh])
+        return self._rows[places - self._first]
+
+
+@contextmanager
+def _published(target: Path) -> Iterator[BinaryIO]:
+    """A file that takes the name `target` when the block ends well, and vanishes when it does not."""
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".spotlift-", suffix=".tmp")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w+b") as file:
+            yield file
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _measured(file: BinaryIO) -> tuple[int, str]:
+    """Bytes and SHA-256 of what was written."""
+    file.flush()
+    file.seek(0)
+    checksum = hashlib.sha256()
+    while piece := file.read(1 << 20):
+        checksum.update(piece)
+    return file.tell(), checksum.hexdigest()
+
+
+def _save_previews(stem: Path, before: Pixels, canvas: Canvas, picture: Picture, scale: int) -> None:
+    middle = _middle(picture)
+    after = canvas.crop(middle.top * scale, middle.left * scale, middle.height * scale, middle.width * scale)
+    save_preview(before, picture, stem.with_name(stem.name + ".before.jpg"))
+    save_preview(after, picture, stem.with_name(stem.name + ".after.jpg"))

@@ -60,7 +60,9 @@ def output_names(names: Sequence[str], output_format: str | None) -> dict[str, s
     claims = [candidate.casefold() for candidate in short.values()]
     for name in changed:
         alone = claims.count(short[name].casefold()) == 1 and short[name].casefold() not in taken
-        result[name] = _free(short[name] if alone else name + suffix, taken | (set(claims) if not alone else set()))
+        result[name] = _free(
+            short[name] if alone else name + suffix, taken | (set(claims) if not alone else set())
+        )
         taken.add(result[name].casefold())
     return result
 

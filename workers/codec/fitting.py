@@ -1,0 +1,100 @@
+"""Some formats cannot hold what the image has: this changes as little as the wished format demands, and says what."""
+
+from dataclasses import replace
+from typing import Any
+
+import pyvips
+
+from workers.codec.picture import Colour, Metadata, Picture
+
+_CMYK = {"JPEG", "TIFF"}
+_ALPHA = {"PNG", "WEBP", "TIFF", "BMP", "GIF"}
+_SIXTEEN_BITS = {"PNG", "TIFF"}
+_GREY = {"PNG", "JPEG", "TIFF", "BMP", "GIF"}
+_PROFILE = {"PNG", "JPEG", "TIFF", "WEBP"}
+# Viewers turn a picture by its EXIF orientation in these only.
+_TURNED_BY_VIEWERS = {"JPEG", "TIFF", "WEBP"}
+
+
+def is_turned(picture: Picture, format: str) -> bool:
+    """Whether the pixels must be turned upright, as viewers would no longer do it in the new format."""
+    return picture.metadata.orientation != 1 and format not in _TURNED_BY_VIEWERS and format != picture.format
+
+
+def fitted(image: Any, picture: Picture, format: str) -> tuple[Any, Metadata, tuple[str, ...]]:
+    """The libvips `image`, of `picture`'s kind, as `format` can hold it; the metadata that is still true; notes."""
+    metadata, notes = picture.metadata, []
+    if is_turned(picture, format):
+        image = upright(image, metadata.orientation)
+        metadata = replace(metadata, orientation=1)
+        notes.append(f"Turned upright, as viewers ignore the orientation stored in a {format}.")
+    if picture.colour is Colour.CMYK and format not in _CMYK:
+        image, metadata = to_srgb(image, picture), replace(metadata, icc=None)
+        notes.append(f"CMYK was converted to sRGB, as {format} cannot hold it.")
+    elif metadata.icc is not None and (
+        format not in _PROFILE or (picture.colour is Colour.GREY and format not in _GREY)
+    ):
+        image, metadata = to_srgb(image, picture), replace(metadata, icc=None)
+        notes.append(f"Colours were converted to sRGB, as {format} cannot hold their profile.")
+    if picture.alpha and format not in _ALPHA:
+        image = on_white(image)
+        notes.append(f"Transparent parts became white, as {format} has no transparency.")
+    if picture.depth == 16 and format not in _SIXTEEN_BITS:
+        image = to_8_bits(image)
+        notes.append(f"16 bits per sample became 8, as {format} cannot hold more.")
+    if format == "GIF":
+        notes.append("GIF holds 256 colours: where the picture has more, they were reduced.")
+    if picture.format == "PNG" and format != "PNG" and metadata.icc is None and _has_odd_gamma(metadata):
+        notes.append(f"The PNG's own gamma was not carried over: {format} cannot hold it.")
+    return image, metadata, tuple(notes)
+
+
+def upright(image: Any, orientation: int) -> Any:
+    """Turn and mirror `image` such that what is stored in this EXIF orientation (1 to 8) stands upright."""
+    if orientation in (2, 5):
+        image = image.fliphor()
+    if orientation in (4, 7):
+        image = image.flipver() if orientation == 4 else image.fliphor()
+    turns = {3: "rot180", 5: "rot270", 6: "rot90", 7: "rot90", 8: "rot270"}
+    return getattr(image, turns[orientation])() if orientation in turns else image
+
+
+def to_srgb(image: Any, picture: Picture) -> Any:
+    """Convert to sRGB of the same depth, by the embedded profile if there is a usable one."""
+    space = "rgb16" if picture.depth == 16 else "srgb"
+    fallback = "cmyk" if picture.colour is Colour.CMYK else "srgb"
+    if picture.metadata.icc is not None:
+        tagged = with_blob(image, "icc-profile-data", picture.metadata.icc)
+        try:
+            return tagged.icc_transform("srgb", embedded=True, input_profile=fallback, depth=picture.depth)
+        except pyvips.Error:
+            pass  # a broken profile: as if there were none
+    if picture.colour is Colour.CMYK:
+        return image.icc_transform("srgb", input_profile="cmyk", depth=picture.depth)
+    return image.colourspace(space)
+
+
+def on_white(image: Any) -> Any:
+    """Lay an image with alpha on white paper."""
+    top = 65535 if image.format == "ushort" else 255
+    paper = [0] * 4 if image.interpretation == "cmyk" else [top] * (image.bands - 1)
+    return image.flatten(background=paper, max_alpha=top).cast(image.format)
+
+
+def to_8_bits(image: Any) -> Any:
+    """Round 16 bits per sample to 8: 65535 becomes 255 and every step of 257 becomes one."""
+    eight = {"grey16": "b-w", "rgb16": "srgb"}.get(image.interpretation, image.interpretation)
+    return (image * (1 / 257)).rint().cast("uchar").copy(interpretation=eight)
+
+
+def with_blob(image: Any, name: str, data: bytes) -> Any:
+    """A copy of `image` with `data` attached under the name that libvips has for it."""
+    copy = image.copy()
+    copy.set_type(pyvips.GValue.blob_type, name, data)
+    return copy
+
+
+def _has_odd_gamma(metadata: Metadata) -> bool:
+    kinds = dict(metadata.png_chunks)
+    gamma = int.from_bytes(kinds.get(b"gAMA", b""), "big")
+    return b"sRGB" not in kinds and gamma != 0 and abs(gamma - 45455) > 500

@@ -1,0 +1,111 @@
+"""A PNG's chunks: what decoders drop or repair in silence (checksums, gamma, texts) is checked and kept here.
+
+Format: PNG specification, third edition, sections 5 and 11.
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from workers.rejects import Rejected, RejectReason
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Chunks that stay true when the picture is enlarged; the others (palette, histogram, significant bits…) do not.
+KEPT = {b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"pHYs", b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"tIME"}
+_LARGEST_KEPT = 16 << 20
+_DEPTHS = {0: {1, 2, 4, 8, 16}, 2: {8, 16}, 3: {1, 2, 4, 8}, 4: {8, 16}, 6: {8, 16}}
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The size in the header, the chunks worth keeping as (kind, data), and whether more frames follow."""
+
+    width: int
+    height: int
+    kept: tuple[tuple[bytes, bytes], ...]
+    animated: bool
+
+
+def outline(path: Path) -> Outline:
+    """Walk over all chunks of a PNG and check each one's checksum.
+
+    Raises Rejected: TRUNCATED when the file ends before its last chunk, ZERO_SIZE, or DAMAGED.
+    """
+    with path.open("rb") as file:
+        file.seek(len(SIGNATURE))
+        kinds: list[bytes] = []
+        kept: list[tuple[bytes, bytes]] = []
+        while not kinds or kinds[-1] != b"IEND":
+            kind, data = _chunk(file, path.name)
+            if bool(kinds) == (kind == b"IHDR"):
+                raise Rejected(
+                    RejectReason.DAMAGED, f"{path.name} is damaged: its PNG header is not where it belongs."
+                )
+            if kind == b"IHDR":
+                width, height = _header(data, path.name)
+            kinds.append(kind)
+            if kind in KEPT:
+                kept.append((kind, data))
+    if b"IDAT" not in kinds:
+        raise Rejected(RejectReason.DAMAGED, f"{path.name} is damaged: the PNG has a header but no picture.")
+    return Outline(width, height, tuple(kept), b"acTL" in kinds)
+
+
+def _chunk(file: BinaryIO, name: str) -> tuple[bytes, bytes]:
+    """The next chunk's kind and, if it is small and worth keeping, its data."""
+    head = file.read(8)
+    if len(head) < 8:
+        raise Rejected(RejectReason.TRUNCATED, f"{name} is cut off: the PNG ends before its picture does.")
+    length, kind = struct.unpack(">I4s", head)
+    checksum = zlib.crc32(kind)
+    keep = kind == b"IHDR" or (kind in KEPT and length <= _LARGEST_KEPT)
+    data, left = b"", length
+    while left:
+        piece = file.read(min(left, _PIECE))
+        if not piece:
+            raise Rejected(
+                RejectReason.TRUNCATED, f"{name} is cut off: the PNG ends before its picture does."
+            )
+        checksum = zlib.crc32(piece, checksum)
+        left -= len(piece)
+        if keep:
+            data += piece
+    stated = file.read(4)
+    if len(stated) < 4:
+        raise Rejected(RejectReason.TRUNCATED, f"{name} is cut off: the PNG ends before its picture does.")
+    if stated != struct.pack(">I", checksum):
+        part = kind.decode("ascii", "replace")
+        raise Rejected(
+            RejectReason.DAMAGED, f"{name} is damaged: the checksum of its PNG part {part} is wrong."
+        )
+    return kind, data
+
+
+def _header(data: bytes, name: str) -> tuple[int, int]:
+    if len(data) != 13:
+        raise Rejected(
+            RejectReason.DAMAGED, f"{name} is damaged: its PNG header has {len(data)} bytes instead of 13."
+        )
+    width, height, depth, colour, compression, filtering, interlacing = struct.unpack(">IIBBBBB", data)
+    if width == 0 or height == 0:
+        raise Rejected(
+            RejectReason.ZERO_SIZE, f"{name} says that it is {width}×{height} pixels: there is no picture."
+        )
+    if depth not in _DEPTHS.get(colour, set()):
+        raise Rejected(
+            RejectReason.DAMAGED,
+            f"{name} is damaged: PNG knows no colour type {colour} with {depth} bits per sample.",
+        )
+    if compression or filtering or interlacing > 1 or max(width, height) >= 1 << 31:
+        raise Rejected(
+            RejectReason.DAMAGED, f"{name} is damaged: its PNG header asks for what PNG does not know."
+        )
+    return width, height
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """The bytes of one chunk, with its length and checksum."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))

@@ -1,0 +1,198 @@
+"""Opens an image file and hands out its rows from top to bottom, without ever holding the whole picture."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyvips
+
+from workers.codec import bmp, exif, png, tiff
+from workers.codec.picture import BANDS, Colour, Metadata, Picture, Pixels
+from workers.codec.sizes import check_input
+from workers.codec.sniff import sniff
+from workers.codec.vips import FORMATS
+from workers.rejects import Rejected, RejectReason
+
+_LOADERS = {
+    "PNG": "pngload_source",
+    "JPEG": "jpegload_source",
+    "WEBP": "webpload_source",
+    "TIFF": "tiffload_source",
+    "GIF": "gifload_source",
+}
+_COLOURS = {
+    "b-w": Colour.GREY,
+    "grey16": Colour.GREY,
+    "srgb": Colour.RGB,
+    "rgb": Colour.RGB,
+    "rgb16": Colour.RGB,
+    "cmyk": Colour.CMYK,
+}
+_EXIF_PREFIX = b"Exif\0\0"
+
+
+class Source(Protocol):
+    """An opened image."""
+
+    @property
+    def picture(self) -> Picture: ...
+
+    def rows(self, count: int) -> Pixels:
+        """The next `count` rows, (count, width, bands). Raises Rejected where the file does not decode."""
+        ...
+
+
+def open_image(path: Path, max_pixels: int) -> Source:
+    """Open the image file at `path`, looking at its content only, never at its name.
+
+    Nothing is decoded yet, so a header that lies about its size costs nothing. Raises Rejected.
+    """
+    kind = sniff(path)
+    outline = png.outline(path) if kind == "PNG" else None
+    facts = tiff.facts(path) if kind == "TIFF" else None
+    if facts is not None and facts.camera_raw:
+        raise Rejected(
+            RejectReason.UNSUPPORTED_FORMAT,
+            f"{path.name} is a camera raw file or holds only a small preview. Develop it to TIFF or JPEG first.",
+        )
+    if kind == "BMP":
+        source = bmp.BmpSource(path)
+        check_input(path.name, source.picture.width, source.picture.height, max_pixels)
+        return source
+    image = _opened(path, kind)
+    check_input(path.name, image.width, image.height, max_pixels)
+    picture = _described(path, kind, image, outline, facts)
+    return VipsSource(path, image, picture, facts is not None and facts.associated_alpha)
+
+
+def _opened(path: Path, kind: str) -> Any:
+    with path.open("rb") as file:
+        try:
+            source = pyvips.Source.new_from_descriptor(file.fileno())
+            # "error" still lets warnings pass: cameras and phones write files that decoders grumble about.
+            return getattr(pyvips.Image, _LOADERS[kind])(source, access="sequential", fail_on="error")
+        except pyvips.Error as error:
+            raise explained(path, kind, error) from None
+
+
+def _described(
+    path: Path, kind: str, image: Any, outline: png.Outline | None, facts: tiff.Facts | None
+) -> Picture:
+    colour = _COLOURS.get(image.interpretation)
+    depth = {name: bits for bits, name in FORMATS.items()}.get(image.format)
+    extra = -1 if colour is None else image.bands - BANDS[colour]
+    if colour is None or depth is None or extra not in (0, 1):
+        raise Rejected(
+            RejectReason.UNSUPPORTED_PIXELS,
+            f"{path.name} has {image.bands} bands of {image.format} ({image.interpretation}); only grey, RGB and CMYK "
+            "with 8 or 16 bits, with or without alpha, are enhanced. Convert it to 16 bits and send it again.",
+        )
+    subsampling = _field(image, "jpeg-chroma-subsample", "4:4:4")
+    return Picture(
+        format=kind,
+        width=image.width,
+        height=image.height,
+        colour=colour,
+        alpha=extra == 1,
+        depth=depth,
+        lossless=_is_lossless(path, kind, facts),
+        subsampled=not subsampling.startswith("4:4:4"),
+        metadata=_metadata(image, outline),
+        notes=_frames(image, outline),
+    )
+
+
+def _frames(image: Any, outline: png.Outline | None) -> tuple[str, ...]:
+    pages = _field(image, "n-pages", 1)
+    if pages > 1:
+        return (f"Only the first of {pages} frames or pages was enhanced.",)
+    if outline is not None and outline.animated:
+        return ("Only the first frame of the animated PNG was enhanced.",)
+    return ()
+
+
+def _is_lossless(path: Path, kind: str, facts: tiff.Facts | None) -> bool:
+    if kind == "WEBP":
+        with path.open("rb") as file:
+            return b"VP8L" in file.read(4096)[12:]
+    return kind != "JPEG" and (facts is None or facts.lossless)
+
+
+def _metadata(image: Any, outline: png.Outline | None) -> Metadata:
+    block = _field(image, "exif-data", None)
+    block = block.removeprefix(_EXIF_PREFIX) if block is not None else None
+    stated = 1 if block is None else exif.orientation(block)
+    known = image.get_typeof("resolution-unit") != 0 or (
+        outline is not None and any(kind == b"pHYs" for kind, _ in outline.kept)
+    )
+    return Metadata(
+        icc=_field(image, "icc-profile-data", None),
+        exif=block,
+        xmp=_field(image, "xmp-data", None),
+        iptc=_field(image, "iptc-data", None),
+        orientation=_field(image, "orientation", stated),
+        dots_per_mm=(image.xres, image.yres) if known else None,
+        png_chunks=() if outline is None else outline.kept,
+    )
+
+
+def _field(image: Any, name: str, default: Any) -> Any:
+    return image.get(name) if image.get_typeof(name) else default
+
+
+class VipsSource:
+    """Rows of a file that libvips reads."""
+
+    def __init__(self, path: Path, image: Any, picture: Picture, associated_alpha: bool) -> None:
+        self.picture = picture
+        self._path = path
+        self._region = pyvips.Region.new(image)
+        self._associated_alpha = associated_alpha
+        self._next = 0
+
+    def rows(self, count: int) -> Pixels:
+        """See Source."""
+        picture = self.picture
+        try:
+            data = self._region.fetch(0, self._next, picture.width, count)
+        except pyvips.Error as error:
+            raise explained(self._path, picture.format, error) from None
+        self._next += count
+        flat: Pixels = np.frombuffer(data, picture.dtype)
+        pixels = flat.reshape(count, picture.width, picture.bands)
+        return _separated(pixels) if self._associated_alpha and picture.alpha else pixels
+
+
+def _separated(pixels: Pixels) -> Pixels:
+    """Colours that were multiplied with their alpha, divided by it again."""
+    top = np.iinfo(pixels.dtype).max
+    alpha = np.maximum(pixels[..., -1:].astype(np.float64), 1)
+    colours = np.minimum(np.rint(pixels[..., :-1] * (top / alpha)), top).astype(pixels.dtype)
+    return np.concatenate([colours, pixels[..., -1:]], axis=-1)
+
+
+def explained(path: Path, kind: str, error: Exception) -> Rejected:
+    """Why a file of format `kind` did not decode: it ends early, or it is damaged."""
+    if _is_cut_off(path, kind):
+        return Rejected(
+            RejectReason.TRUNCATED, f"{path.name} is cut off: the {kind} ends before its picture does."
+        )
+    details = " ".join(str(error).split())
+    return Rejected(
+        RejectReason.DAMAGED, f"{path.name} is damaged: the {kind} does not decode ({details[:200]})."
+    )
+
+
+def _is_cut_off(path: Path, kind: str) -> bool:
+    if kind == "TIFF":
+        return tiff.is_cut_off(path)
+    with path.open("rb") as file:
+        head = file.read(12)
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 64))
+        tail = file.read()
+    if kind == "WEBP":
+        return int.from_bytes(head[4:8], "little") + 8 > size
+    if kind == "GIF":
+        return not tail.rstrip(b"\0").endswith(b";")
+    return kind == "JPEG" and b"\xff\xd9" not in tail
