@@ -17,7 +17,6 @@ from infra.states import (
     BatchEnd,
     BatchState,
     EventKind,
-    IllegalMove,
     ImageState,
     SourceKind,
     check_move,
@@ -133,7 +132,10 @@ class BatchVerbs(Verbs):
             return batch
 
     def fail(self, batch_id: int, reason: BatchEnd, message: str, now: datetime) -> Batch:
-        """FAILED: what waits stays waiting for a retry. Harmless when it has failed already."""
+        """FAILED: what waits stays waiting for a retry. Harmless when it has failed already.
+
+        Raises `IllegalMove` when a cancellation was asked for: that batch ends as `cancelled`.
+        """
         with self._database.writing() as session:
             batch = get(session, Batch, batch_id)
             if batch.state is not BatchState.FAILED:
@@ -193,7 +195,7 @@ class BatchVerbs(Verbs):
         with self._database.writing() as session:
             batch = get(session, Batch, batch_id)
             if batch.state not in OPEN_BATCHES:
-                raise IllegalMove(f"Batch {batch.name!r}", batch.state, batch.state)
+                raise Refused(f"Batch {batch.name!r} is {batch.state}: there is nothing to go on with.")
             suspend_work(session, batch, AttemptEnd.SUPERSEDED, now)
             batch.restarts += 1
             batch.flow_run_id = None
@@ -258,4 +260,4 @@ def _count_images(session: Session, batch_id: int) -> dict[ImageState, int]:
         .where(col(Image.batch_id) == batch_id)
         .group_by(col(Image.state))
     )
-    return dict(rows.tuples().all())
+    return dict(iter(rows))

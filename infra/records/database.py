@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from infra.records.errors import LedgerUnreachable
@@ -20,6 +20,8 @@ from infra.records.errors import LedgerUnreachable
 WAIT_SECONDS: Final = 30  # for the write lock; a transaction takes milliseconds
 _WRITES: Final = "spotlift_writes"
 _LOCK: Final = 0x5B07_11F7  # any number that nobody else uses in this database
+_UNDEFINED_TABLE: Final = "42P01"  # SQLSTATE, Postgres manual, appendix A
+_NOT_OURS: Final = {_UNDEFINED_TABLE, "42501"}  # and "insufficient privilege"
 
 
 class Database:
@@ -74,16 +76,17 @@ class Database:
         """Turn what a driver says about a database it cannot use into a sentence."""
         try:
             yield
-        except (OperationalError, InterfaceError, ProgrammingError) as error:
+        except (OperationalError, InterfaceError) as error:
             raise LedgerUnreachable(self._explain(error)) from error
-        except DBAPIError as error:
-            if type(error) is DBAPIError or "not a database" in str(error):
+        except DatabaseError as error:
+            damaged = type(error) is DatabaseError  # SQLite: not a database, or a broken one
+            if damaged or getattr(error.orig, "sqlstate", None) in _NOT_OURS:
                 raise LedgerUnreachable(self._explain(error)) from error
-            raise
+            raise  # a fault in our own SQL
 
     def _explain(self, error: DBAPIError) -> str:
         said = str(error.orig).strip().splitlines()[0]
-        if "no such table" in said or "does not exist" in said:
+        if "no such table" in said or getattr(error.orig, "sqlstate", None) == _UNDEFINED_TABLE:
             return f"The ledger {self.name} has no tables of ours yet ({said}). Run `spotlift up` once."
         if "locked" in said or "lock timeout" in said:
             return f"The ledger {self.name} is busy: somebody has been writing for {WAIT_SECONDS} s ({said})."

@@ -38,3 +38,8 @@ class LeaseVerbs(Verbs):
                 return False
             session.delete(lease)
             return True
+
+    def lease(self, name: str) -> Lease | None:
+        """Who holds it and until when, also when that is past; None when nobody does."""
+        with self._database.reading() as session:
+            return session.get(Lease, name)

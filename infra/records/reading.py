@@ -81,8 +81,8 @@ class ReadingVerbs(Verbs):
             batch = get(session, Batch, batch_id)
             states = {row.state: row for row in session.execute(_by_state(batch_id))}
             settled = session.execute(_settled_since(batch_id, batch.started_at)).one()
-            chunks = dict(session.execute(_count(Chunk, Chunk.state, batch_id)).tuples().all())
-            attempts = dict(session.execute(_count(Attempt, Attempt.state, batch_id)).tuples().all())
+            chunks = dict(iter(session.execute(_count(Chunk, Chunk.state, batch_id))))
+            attempts = dict(iter(session.execute(_count(Attempt, Attempt.state, batch_id))))
 
         def images(state: ImageState) -> int:
             return int(states[state].images) if state in states else 0

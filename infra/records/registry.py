@@ -31,8 +31,8 @@ class RegistryVerbs(Verbs):
         """REGISTERED: its images and chunks are known. Harmless when it is REGISTERED or RUNNING already.
 
         In a later round, images that are DONE stay as they are and drop out of the chunks; an image that the
-        ledger knows keeps its output name. Raises `Refused` when an image would wait in no chunk or in two,
-        when two would have the same output name, or when there is no image at all.
+        ledger knows keeps its output name, and need not be listed again. Raises `Refused` when an image would
+        wait in no chunk or in two, when two would have the same output name, or when there is none at all.
         """
         with self._database.writing() as session:
             batch = get(session, Batch, batch_id)
@@ -145,5 +145,10 @@ def _write(
         session.execute(insert(Image), inserts)
     if updates:
         session.execute(update(Image), updates)
+    listed = {image.name for image in images}
+    if moved := [
+        {"id": known[name].id, "chunk_id": chunk} for name, chunk in chunk_of.items() if name not in listed
+    ]:
+        session.execute(update(Image), moved)
     if lines:
         session.execute(insert(Event), lines)
