@@ -17,8 +17,9 @@ from workers.codec import (
     Picture,
     Pixels,
     Source,
+    Upright,
     check_output,
-    is_turned,
+    must_be_turned,
     open_image,
     save,
     save_preview,
@@ -51,7 +52,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Enhanced:
-    """What became of an image. Sizes in pixels as shown upright or stored, whichever the file holds."""
+    """What became of an image. Sizes are in pixels, as they lie in the output file or would at scale 1."""
 
     width: int
     height: int
@@ -88,6 +89,8 @@ def enhance_file(
     started = time.monotonic()
     format = known_format(output_format) if output_format is not None else _wished(target)
     opened = open_image(source, limits.max_pixels)
+    if must_be_turned(opened.picture, format):
+        opened = Upright(opened.rows(opened.picture.height), opened.picture, format)
     picture, scale = opened.picture, upscaler.scale
     width, height = picture.width * scale, picture.height * scale
     check_output(source.name, width, height, format)
@@ -98,8 +101,6 @@ def enhance_file(
             size, checksum = _measured(file)
         if preview is not None:
             _save_previews(preview, before, canvas, picture, scale)
-    if is_turned(picture, format) and picture.metadata.orientation >= 5:
-        width, height = height, width
     return Enhanced(
         width=picture.width,
         height=picture.height,

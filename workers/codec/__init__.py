@@ -1,7 +1,7 @@
 """Read and write image files through libvips, in rows from top to bottom, so that no picture need fit into memory."""
 
 from workers.codec.canvas import Canvas
-from workers.codec.fitting import is_turned
+from workers.codec.orientation import Upright, must_be_turned
 from workers.codec.picture import Colour, Metadata, Picture, Pixels
 from workers.codec.preview import save_preview
 from workers.codec.reading import Source, open_image
@@ -16,8 +16,9 @@ __all__ = [
     "Picture",
     "Pixels",
     "Source",
+    "Upright",
     "check_output",
-    "is_turned",
+    "must_be_turned",
     "open_image",
     "save",
     "save_preview",

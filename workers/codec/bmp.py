@@ -102,19 +102,21 @@ def _stride(width: int, bands: int) -> int:
 
 
 def write(image: Any, file: BinaryIO, dots_per_mm: tuple[float, float] | None) -> None:
-    """Write a libvips image of 8-bit grey, RGB or RGBA. It must allow rows to be read from the bottom up."""
+    """Write a libvips image of 8-bit grey, RGB or RGBA into an empty file, reading it once from top to bottom."""
     width, height, bands = image.width, image.height, image.bands
-    file.write(_headers(width, height, bands, dots_per_mm))
+    headers = _headers(width, height, bands, dots_per_mm)
+    file.write(headers)
     region = pyvips.Region.new(image)
-    padding = _stride(width, bands) - width * bands
-    for bottom in range(height, 0, -_ROWS_AT_ONCE):
-        top = max(0, bottom - _ROWS_AT_ONCE)
-        data = region.fetch(0, top, width, bottom - top)
-        rows = np.frombuffer(data, np.uint8).reshape(bottom - top, width, bands)[::-1]
+    stride = _stride(width, bands)
+    for top in range(0, height, _ROWS_AT_ONCE):
+        count = min(_ROWS_AT_ONCE, height - top)
+        rows = np.frombuffer(region.fetch(0, top, width, count), np.uint8).reshape(count, width, bands)[::-1]
         if bands > 1:
             rows = rows[..., [2, 1, 0, 3][:bands]]
-        flat = rows.reshape(bottom - top, width * bands)
-        file.write(np.pad(flat, ((0, 0), (0, padding))).tobytes())
+        flat = np.pad(rows.reshape(count, width * bands), ((0, 0), (0, stride - width * bands)))
+        file.seek(len(headers) + (height - top - count) * stride)  # the last row comes first in the file
+        file.write(flat.tobytes())
+    file.seek(0, 2)
 
 
 def _headers(width: int, height: int, bands: int, dots_per_mm: tuple[float, float] | None) -> bytes:

@@ -12,22 +12,11 @@ _ALPHA = {"PNG", "WEBP", "TIFF", "BMP", "GIF"}
 _SIXTEEN_BITS = {"PNG", "TIFF"}
 _GREY = {"PNG", "JPEG", "TIFF", "BMP", "GIF"}
 _PROFILE = {"PNG", "JPEG", "TIFF", "WEBP"}
-# Viewers turn a picture by its EXIF orientation in these only.
-_TURNED_BY_VIEWERS = {"JPEG", "TIFF", "WEBP"}
-
-
-def is_turned(picture: Picture, format: str) -> bool:
-    """Whether the pixels must be turned upright, as viewers would no longer do it in the new format."""
-    return picture.metadata.orientation != 1 and format not in _TURNED_BY_VIEWERS and format != picture.format
 
 
 def fitted(image: Any, picture: Picture, format: str) -> tuple[Any, Metadata, tuple[str, ...]]:
     """The libvips `image`, of `picture`'s kind, as `format` can hold it; the metadata that is still true; notes."""
     metadata, notes = picture.metadata, []
-    if is_turned(picture, format):
-        image = upright(image, metadata.orientation)
-        metadata = replace(metadata, orientation=1)
-        notes.append(f"Turned upright, as viewers ignore the orientation stored in a {format}.")
     if picture.colour is Colour.CMYK and format not in _CMYK:
         image, metadata = to_srgb(image, picture), replace(metadata, icc=None)
         notes.append(f"CMYK was converted to sRGB, as {format} cannot hold it.")
@@ -47,16 +36,6 @@ def fitted(image: Any, picture: Picture, format: str) -> tuple[Any, Metadata, tu
     if picture.format == "PNG" and format != "PNG" and metadata.icc is None and _has_odd_gamma(metadata):
         notes.append(f"The PNG's own gamma was not carried over: {format} cannot hold it.")
     return image, metadata, tuple(notes)
-
-
-def upright(image: Any, orientation: int) -> Any:
-    """Turn and mirror `image` such that what is stored in this EXIF orientation (1 to 8) stands upright."""
-    if orientation in (2, 5):
-        image = image.fliphor()
-    if orientation in (4, 7):
-        image = image.flipver() if orientation == 4 else image.fliphor()
-    turns = {3: "rot180", 5: "rot270", 6: "rot90", 7: "rot90", 8: "rot270"}
-    return getattr(image, turns[orientation])() if orientation in turns else image
 
 
 def to_srgb(image: Any, picture: Picture) -> Any:

@@ -1,7 +1,8 @@
-"""Encodes the enlarged picture, and puts its metadata into the file byte for byte where the encoder would rebuild it."""
+"""Encodes the enlarged picture, and puts its metadata in byte for byte where the encoder would rebuild them."""
 
 import struct
 import zlib
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 import pyvips
@@ -10,101 +11,112 @@ from workers.codec import bmp, exif, png
 from workers.codec.fitting import fitted, with_blob
 from workers.codec.picture import Metadata, Picture
 from workers.codec.vips import Output
+from workers.rejects import Rejected, RejectReason
 
+# All measured, see docs/images.md: the knees of seconds against bytes, for photographs and for drawings.
+_PNG = {"compression": 3, "filter": "paeth"}
+_WEBP_LOSSLESS = {"lossless": True, "effort": 0, "Q": 20}
+_WEBP_LOSSY = {"lossless": False, "effort": 2, "Q": 92}
+_GIF = {"effort": 4}
 _JPEG_QUALITY = 95
-_WEBP_QUALITY = 92
-# Measured, see docs/images.md: the knee of seconds against bytes, for photographs and for drawings.
-_PNG_LEVEL = 4
-_PNG_FILTER = "all"
-_SEGMENT = 65533  # bytes a JPEG segment can hold
+# To choose its code tables a JPEG encoder holds all of the picture: 6 bytes a pixel, for files 3 % smaller.
+_MOST_OPTIMISED_PIXELS = 20_000_000
+_SEGMENT = 65533  # bytes that a JPEG segment can hold
 _ICC_PIECE = _SEGMENT - 14
-_BIG_TIFF = 3_900_000_000  # classic TIFF ends at 4 GiB, compressed or not; the last bytes are for tags
+_BIG_TIFF = 3_900_000_000  # a classic TIFF ends at 4 GiB; the last bytes are for its tags
+_NOT_IN_EXIF = ("TIFF", "BMP", "GIF")  # formats into which EXIF is not written
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A libvips image that its format can hold, with what else goes into the file."""
+
+    image: Any
+    metadata: Metadata
+    picture: Picture  # what the image was made from
 
 
 def save(image: Any, picture: Picture, format: str, file: BinaryIO) -> tuple[str, ...]:
     """Write the libvips `image`, of `picture`'s kind, into the open binary `file` (readable too, for TIFF).
 
-    Returns notes on what `format` could not hold. Raises OSError when the disk is full.
+    Returns notes on what `format` could not hold. Raises OSError when the disk is full, Rejected when the encoder
+    refuses the picture.
     """
     image, metadata, notes = fitted(image, picture, format)
     if metadata.exif is not None:
         block = exif.patched(metadata.exif, image.width, image.height, metadata.orientation)
-    else:
-        block = None
+        metadata = replace(metadata, exif=block)
+        if format in _NOT_IN_EXIF:
+            notes += (f"EXIF was not carried over: it is not written into {format} files.",)
     if metadata.dots_per_mm is not None:
-        across, down = metadata.dots_per_mm
-        if picture.metadata.orientation >= 5 and metadata.orientation == 1:
-            across, down = down, across
-        image = image.copy(xres=across, yres=down)
-    if format == "BMP":
-        bmp.write(image, file, metadata.dots_per_mm)
-    else:
-        _ENCODERS[format](image, picture, metadata, block, file)
-    return notes + _lost(metadata, block, format)
+        image = image.copy(xres=metadata.dots_per_mm[0], yres=metadata.dots_per_mm[1])
+    try:
+        _ENCODERS[format](_Fitted(image, metadata, picture), file)
+    except pyvips.Error as error:
+        details = " ".join(str(error).split())[:200]
+        raise Rejected(
+            RejectReason.UNEXPECTED, f"The enlarged picture could not be written as {format} ({details})."
+        ) from None
+    return notes
 
 
-def _lost(metadata: Metadata, block: bytes | None, format: str) -> tuple[str, ...]:
-    if block is not None and format in ("TIFF", "BMP", "GIF"):
-        return (f"EXIF was not carried over: it is not written into {format} files.",)
-    return ()
-
-
-def _png(image: Any, picture: Picture, metadata: Metadata, block: bytes | None, file: BinaryIO) -> None:
-    chunks = b"".join(png.chunk(kind, data) for kind, data in _png_chunks(image, picture, metadata, block))
-    # The signature (8 bytes) and the header chunk (25) come first; what describes the colours must precede the pixels.
+def _save_png(fitted: _Fitted, file: BinaryIO) -> None:
+    chunks = b"".join(png.chunk(kind, data) for kind, data in _png_chunks(fitted))
+    # Behind the signature (8 bytes) and the header (25): what describes the colours must precede the pixels.
     with Output(file, chunks, after=33) as out:
-        image.pngsave_target(out.target, compression=_PNG_LEVEL, filter=_PNG_FILTER, keep="none")
+        fitted.image.pngsave_target(out.target, keep="none", **_PNG)
 
 
-def _png_chunks(
-    image: Any, picture: Picture, metadata: Metadata, block: bytes | None
-) -> list[tuple[bytes, bytes]]:
-    if picture.format == "PNG":
+def _png_chunks(fitted: _Fitted) -> list[tuple[bytes, bytes]]:
+    metadata = fitted.metadata
+    if fitted.picture.format == "PNG":
         return [
-            (kind, block if kind == b"eXIf" and block is not None else data)
+            (kind, metadata.exif if kind == b"eXIf" and metadata.exif is not None else data)
             for kind, data in metadata.png_chunks
         ]
     chunks = []
     if metadata.icc is not None:
         chunks.append((b"iCCP", b"icc\0\0" + zlib.compress(metadata.icc)))
     if metadata.dots_per_mm is not None:
-        chunks.append((b"pHYs", struct.pack(">IIB", round(image.xres * 1000), round(image.yres * 1000), 1)))
-    if block is not None:
-        chunks.append((b"eXIf", block))
+        across, down = (round(dots * 1000) for dots in metadata.dots_per_mm)
+        chunks.append((b"pHYs", struct.pack(">IIB", across, down, 1)))
+    if metadata.exif is not None:
+        chunks.append((b"eXIf", metadata.exif))
     if metadata.xmp is not None:
         chunks.append((b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + metadata.xmp))
     return chunks
 
 
-def _jpeg(image: Any, picture: Picture, metadata: Metadata, block: bytes | None, file: BinaryIO) -> None:
-    segments = b"".join(_segment(marker, data) for marker, data in _jpeg_segments(image, metadata, block))
-    subsample = "on" if picture.subsampled else "off"
+def _save_jpeg(fitted: _Fitted, file: BinaryIO) -> None:
+    segments = b"".join(_segment(marker, data) for marker, data in _jpeg_segments(fitted))
+    image = fitted.image
     # Behind the start marker of 2 bytes. Told to keep nothing, libvips writes no JFIF segment of its own.
     with Output(file, segments, after=2) as out:
         image.jpegsave_target(
-            out.target, Q=_JPEG_QUALITY, optimize_coding=True, subsample_mode=subsample, keep="none"
+            out.target,
+            Q=_JPEG_QUALITY,
+            optimize_coding=image.width * image.height <= _MOST_OPTIMISED_PIXELS,
+            subsample_mode="on" if fitted.picture.subsampled else "off",
+            keep="none",
         )
 
 
-def _jpeg_segments(image: Any, metadata: Metadata, block: bytes | None) -> list[tuple[int, bytes]]:
-    segments = []
+def _jpeg_segments(fitted: _Fitted) -> list[tuple[int, bytes]]:
+    metadata, segments = fitted.metadata, []
     if metadata.dots_per_mm is not None:
-        density = (1, round(image.xres * 25.4), round(image.yres * 25.4))
+        density = (1, *(min(round(dots * 25.4), 65535) for dots in metadata.dots_per_mm))
     else:
         density = (0, 1, 1)
-    if image.interpretation != "cmyk" or metadata.dots_per_mm is not None:
+    if metadata.dots_per_mm is not None or fitted.image.interpretation != "cmyk":
         segments.append((0xE0, b"JFIF\0" + struct.pack(">HBHHBB", 0x0101, *density, 0, 0)))
-    if block is not None:
-        segments.append((0xE1, b"Exif\0\0" + block))
+    if metadata.exif is not None:
+        segments.append((0xE1, b"Exif\0\0" + metadata.exif))
     if metadata.xmp is not None:
         segments.append((0xE1, b"http://ns.adobe.com/xap/1.0/\0" + metadata.xmp))
     if metadata.icc is not None:
         pieces = [metadata.icc[at : at + _ICC_PIECE] for at in range(0, len(metadata.icc), _ICC_PIECE)]
-        if len(pieces) < 256:
-            segments += [
-                (0xE2, b"ICC_PROFILE\0" + bytes([number, len(pieces)]) + piece)
-                for number, piece in enumerate(pieces, start=1)
-            ]
+        for number, piece in enumerate(pieces if len(pieces) < 256 else [], start=1):
+            segments.append((0xE2, b"ICC_PROFILE\0" + bytes([number, len(pieces)]) + piece))
     if metadata.iptc is not None:
         segments.append((0xED, metadata.iptc))
     return [(marker, data) for marker, data in segments if len(data) <= _SEGMENT]
@@ -114,26 +126,24 @@ def _segment(marker: int, data: bytes) -> bytes:
     return struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data
 
 
-def _webp(image: Any, picture: Picture, metadata: Metadata, block: bytes | None, file: BinaryIO) -> None:
-    blobs = {
-        "icc-profile-data": metadata.icc,
-        "exif-data": None if block is None else b"Exif\0\0" + block,
-        "xmp-data": metadata.xmp,
-    }
-    image = _with_blobs(image, blobs)
+def _save_webp(fitted: _Fitted, file: BinaryIO) -> None:
+    metadata = fitted.metadata
+    block = None if metadata.exif is None else b"Exif\0\0" + metadata.exif
+    image = _tagged(
+        fitted.image,
+        {"icc-profile-data": metadata.icc, "exif-data": block, "xmp-data": metadata.xmp},
+    )
     with Output(file) as out:
-        image.webpsave_target(
-            out.target,
-            lossless=picture.lossless,
-            Q=100 if picture.lossless else _WEBP_QUALITY,
-            effort=4,
-            keep="all",
-        )
+        options = _WEBP_LOSSLESS if fitted.picture.lossless else _WEBP_LOSSY
+        image.webpsave_target(out.target, keep="all", **options)
 
 
-def _tiff(image: Any, picture: Picture, metadata: Metadata, block: bytes | None, file: BinaryIO) -> None:
-    blobs = {"icc-profile-data": metadata.icc, "xmp-data": metadata.xmp, "iptc-data": metadata.iptc}
-    image = _with_blobs(image, blobs)
+def _save_tiff(fitted: _Fitted, file: BinaryIO) -> None:
+    metadata = fitted.metadata
+    image = _tagged(
+        fitted.image,
+        {"icc-profile-data": metadata.icc, "xmp-data": metadata.xmp, "iptc-data": metadata.iptc},
+    )
     image.set_type(pyvips.GValue.gint_type, "orientation", metadata.orientation)
     raw = image.width * image.height * image.bands * (2 if image.format == "ushort" else 1)
     with Output(file) as out:
@@ -147,12 +157,16 @@ def _tiff(image: Any, picture: Picture, metadata: Metadata, block: bytes | None,
         )
 
 
-def _gif(image: Any, picture: Picture, metadata: Metadata, block: bytes | None, file: BinaryIO) -> None:
+def _save_gif(fitted: _Fitted, file: BinaryIO) -> None:
     with Output(file) as out:
-        image.gifsave_target(out.target, keep="none")
+        fitted.image.gifsave_target(out.target, keep="none", **_GIF)
 
 
-def _with_blobs(image: Any, blobs: dict[str, bytes | None]) -> Any:
+def _save_bmp(fitted: _Fitted, file: BinaryIO) -> None:
+    bmp.write(fitted.image, file, fitted.metadata.dots_per_mm)
+
+
+def _tagged(image: Any, blobs: dict[str, bytes | None]) -> Any:
     image = image.copy()
     for name, data in blobs.items():
         if data is not None:
@@ -160,4 +174,11 @@ def _with_blobs(image: Any, blobs: dict[str, bytes | None]) -> Any:
     return image
 
 
-_ENCODERS = {"PNG": _png, "JPEG": _jpeg, "WEBP": _webp, "TIFF": _tiff, "GIF": _gif}
+_ENCODERS = {
+    "PNG": _save_png,
+    "JPEG": _save_jpeg,
+    "WEBP": _save_webp,
+    "TIFF": _save_tiff,
+    "BMP": _save_bmp,
+    "GIF": _save_gif,
+}
