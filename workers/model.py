@@ -6,6 +6,7 @@ import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,14 @@ class ValueRange:
     out_factor: float = 1.0
     out_shift: float = 0.0
 
+    def enter(self, pictures: Pictures) -> Pictures:
+        """From [0, 1] to what the network takes."""
+        return pictures if self == VALUE_RANGES[0] else _scaled(pictures, self.in_factor, self.in_shift)
+
+    def leave(self, enlarged: Pictures) -> Pictures:
+        """From what the network gives to [0, 1]."""
+        return enlarged if self == VALUE_RANGES[0] else _scaled(enlarged, self.out_factor, self.out_shift)
+
 
 #: The first one is what we assume unless another fits far better.
 VALUE_RANGES = (
@@ -39,6 +48,10 @@ VALUE_RANGES = (
     ValueRange(out_factor=1 / 255),
     ValueRange(in_factor=2, in_shift=-1, out_factor=0.5, out_shift=0.5),
 )
+
+
+def _scaled(pictures: Pictures, factor: float, shift: float) -> Pictures:
+    return pictures * np.float32(factor) + np.float32(shift)
 
 
 class Upscaler:
@@ -57,16 +70,16 @@ class Upscaler:
         self.name, self.checksum = name, checksum
         self._channels = _checked_channels(model, name)
         self._graph = _graph(model)
-        self._range = VALUE_RANGES[0]
+        raw = partial(self._run, values=VALUE_RANGES[0])
         try:
-            scale = probe.scale_of(self._run)
+            scale = probe.scale_of(raw)
             if scale is None:
                 raise ModelError(
                     f"The model {name} does not make pictures of any size a whole number of times (2 to 16) "
                     f"larger in both directions. A model that pads its convolutions ('same') does."
                 )
             self._range = self._find_range()
-            halo = probe.halo_of(self._run, model, scale)
+            halo = probe.halo_of(partial(self._run, values=self._range), raw, model, scale)
         except _tensorflow().errors.OpError as error:
             raise ModelError(f"The model {name} fails on a small grey picture: {error.message}") from error
         if halo is None:
@@ -84,7 +97,7 @@ class Upscaler:
         numbers, and MemoryError when the tiles do not fit into the memory of the GPU.
         """
         try:
-            enlarged = self._run(tiles)
+            enlarged = self._run(tiles, self._range)
         except _tensorflow().errors.ResourceExhaustedError as error:
             raise MemoryError(f"Tiles of the shape {tiles.shape} do not fit.") from error
         # NaN wins every comparison in min(), so two numbers tell about all of them.
@@ -92,16 +105,12 @@ class Upscaler:
             raise ModelError(f"The model {self.name} gave values that are not numbers (NaN or infinite).")
         return np.clip(enlarged, 0, 1, out=enlarged)
 
-    def _run(self, pictures: Pictures) -> Pictures:
+    def _run(self, pictures: Pictures, values: ValueRange) -> Pictures:
         """Enlarge float32 (n, h, w, 3) in [0, 1], as it comes out of the network."""
         count, height, width, _ = pictures.shape
         if self._channels == 1:
             pictures = np.moveaxis(pictures, -1, 1).reshape(count * 3, height, width, 1)
-        if self._range.in_factor != 1 or self._range.in_shift:
-            pictures = pictures * np.float32(self._range.in_factor) + np.float32(self._range.in_shift)
-        enlarged: Pictures = self._graph(pictures).numpy()
-        if self._range.out_factor != 1 or self._range.out_shift:
-            enlarged = enlarged * np.float32(self._range.out_factor) + np.float32(self._range.out_shift)
+        enlarged = values.leave(self._graph(values.enter(pictures)).numpy())
         if self._channels == 1:
             enlarged = np.moveaxis(enlarged.reshape(count, 3, *enlarged.shape[1:3]), 1, -1)
         return np.ascontiguousarray(enlarged)
@@ -109,12 +118,11 @@ class Upscaler:
     def _find_range(self) -> ValueRange:
         """The value range in which the model enlarges a grey ramp to a grey ramp."""
         unlikeness = {}
-        for self._range in VALUE_RANGES:
+        for values in VALUE_RANGES:
             with np.errstate(all="ignore"):
-                unlikeness[self._range] = probe.unlikeness(self._run(probe.ramp()))
+                unlikeness[values] = probe.unlikeness(self._run(probe.ramp(), values))
         assumed, best = VALUE_RANGES[0], min(VALUE_RANGES, key=lambda each: unlikeness[each])
-        fits_far_better = unlikeness[assumed] > 0.05 and unlikeness[best] < unlikeness[assumed] / 4
-        return best if fits_far_better else assumed
+        return best if unlikeness[assumed] > 0.05 > 2 * unlikeness[best] else assumed
 
 
 def shipped() -> Mapping[str, Path]:

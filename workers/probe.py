@@ -48,18 +48,19 @@ def unlikeness(enlarged: Pictures) -> float:
     return difference if np.isfinite(difference) else np.inf
 
 
-def halo_of(network: Network, model: Any, scale: int) -> int | None:
+def halo_of(network: Network, raw: Network, model: Any, scale: int) -> int | None:
     """Input pixels of context that the network needs on each side, so that tiles agree with the whole.
 
     None when every output pixel depends on the whole picture: such a network cannot work in tiles.
 
     It is the larger of two reaches: that of the network itself, and that of its layers with all weights made
-    positive, where no influence is lost in a dead neuron or drowned by rounding. A network that looks at the
-    whole picture by design may still do so invisibly; then the reach of what is visible counts.
+    positive, where no influence is lost in a dead neuron or drowned by rounding. For the latter, `raw` must
+    run `model` on the plain numbers, so that black is zero. A network that looks at the whole picture by
+    design may still do so invisibly; then the reach of what is visible counts.
     """
     with _positive_weights(model):
-        by_design = _reach(network, scale, np.zeros(1, np.float32), tolerance=0.0)
-    noise = np.random.default_rng(0).random((SIDES[-1], SIDES[-1], 3), np.float32)
+        by_design = _reach(raw, scale, np.zeros((1, SIDES[-1], SIDES[-1], 3), np.float32), tolerance=0.0)
+    noise = np.random.default_rng(0).random((1, SIDES[-1], SIDES[-1], 3), np.float32)
     in_effect = _reach(network, scale, noise, INVISIBLE if by_design is None else ROUNDING)
     return in_effect if by_design is None or in_effect is None else max(by_design, in_effect)
 
@@ -67,11 +68,10 @@ def halo_of(network: Network, model: Any, scale: int) -> int | None:
 def _reach(network: Network, scale: int, ground: Pictures, tolerance: float) -> int | None:
     """How far from a change its effect is seen, in input pixels; None if no picture is large enough."""
     for side in SIDES:
-        before = np.broadcast_to(ground[:side, :side] if ground.ndim == 3 else ground, (1, side, side, 3))
-        plain = network(before.copy())
+        before = ground[:, :side, :side].copy()
+        plain = network(before)
         reaches = [_reach_of_half(network, before, plain, turns, scale, tolerance) for turns in range(4)]
-        # One pixel less than half, else the edge of the picture may have ended it.
-        if max(reaches) < side // 2:
+        if max(reaches) < side // 2:  # else the edge of the picture may have ended it
             return max(reaches)
     return None
 
@@ -80,14 +80,14 @@ def _reach_of_half(
     network: Network, before: Pictures, plain: Pictures, turns: int, scale: int, tolerance: float
 ) -> int:
     """Change one half of the picture, and see how far into the other half the output changes."""
-    side = before.shape[1]
+    side: int = before.shape[1]
     after = np.rot90(before, turns, axes=(1, 2)).copy()
     after[:, : side // 2] = 1 - after[:, : side // 2]
     after = np.rot90(after, -turns, axes=(1, 2)).copy()
     with np.errstate(all="ignore"):  # with positive weights infinities are allowed, and are influence
         changed = ~(np.abs(network(after) - plain) <= tolerance)
-    rows: npt.NDArray[np.bool_] = np.rot90(changed, turns, axes=(1, 2)).any(axis=(0, 2, 3))
-    last: int = np.max(np.flatnonzero(rows), initial=0).item()
+    rows = np.rot90(changed, turns, axes=(1, 2)).any(axis=(0, 2, 3))
+    last = max(np.flatnonzero(rows).tolist(), default=0)
     return max(0, last // scale - side // 2 + 1)
 
 

@@ -2,7 +2,6 @@
 
 import functools
 from typing import Any
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt

@@ -24,8 +24,8 @@ def score(enlarge: Enlarger, original: Picture, scale: int) -> float:
     height, width = (side - side % scale for side in original.shape[:2])
     original = original[:height, :width]
     small = bicubic.shrink(original, scale)
-    enlarged = enlarge(small[None].astype(np.float32) / 255)[0]
-    return luma_psnr(bicubic.to_8_bits(enlarged * 255.0), original, border=scale)
+    enlarged = enlarge(small[None].astype(np.float32) / np.float32(255))[0]
+    return luma_psnr(bicubic.to_8_bits(enlarged * np.float32(255)), original, border=scale)
 
 
 def luma_psnr(ours: Picture, original: Picture, border: int) -> float:
