@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from infra.records import Batch, Event, Fenced, IllegalMove, ImageOutcome, Ledger
+from infra.records import Batch, Event, Fenced, IllegalMove, ImageOutcome, Ledger, Machine
 from infra.states import (
     MOVES,
     AttemptEnd,
@@ -99,12 +99,14 @@ def take_part(url: str, number: int, batch_id: int, life_id: int, folder: Path) 
     while names or ledger.progress(batch_id).waiting:
         if names:
             take(ledger, names.pop(), deeds)
-        rent_and_return(ledger, life_id, f"{me}-{len(deeds.rented)}", deeds)
+        machine = rent(ledger, life_id, f"{me}-{len(deeds.rented)}", deeds)
         wear_the_crown(ledger, me, folder / "crown", deeds)
         open_chunks = ledger.chunks(batch_id, open_only=True)
         if open_chunks:
             with suppress(IllegalMove):  # somebody finished the chunk since we looked
                 work(ledger, chance.choice(open_chunks).id, me, chance, deeds)
+        if machine is not None:
+            give_back(ledger, machine)
     return deeds
 
 
@@ -114,14 +116,17 @@ def take(ledger: Ledger, name: str, deeds: Deeds) -> None:
         deeds.taken.append(name)
 
 
-def rent_and_return(ledger: Ledger, life_id: int, name: str, deeds: Deeds) -> None:
+def rent(ledger: Ledger, life_id: int, name: str, deeds: Deeds) -> Machine | None:
     now = datetime.now(UTC)
     machine = ledger.rent(life_id, MAXIMUM, name=name, zone="z", machine_type="t", spot=True, now=now)
-    if machine is None:
-        return
-    deeds.rented.append(name)
-    for state in (MachineState.PROVISIONING, MachineState.RUNNING, MachineState.STOPPING):
-        ledger.move_machine(machine.id, state, datetime.now(UTC))
+    if machine is not None:
+        deeds.rented.append(name)
+        ledger.move_machine(machine.id, MachineState.RUNNING, datetime.now(UTC))
+    return machine
+
+
+def give_back(ledger: Ledger, machine: Machine) -> None:
+    ledger.move_machine(machine.id, MachineState.STOPPING, datetime.now(UTC))
     ledger.move_machine(machine.id, MachineState.TERMINATED, datetime.now(UTC), end=MachineEnd.IDLE)
 
 
