@@ -1,8 +1,9 @@
-"""A network sees three colours between 0 and 1; this is how every other kind of pixel is shown to it and got back.
+"""A network sees three colours between 0 and 1; this is how every other kind of pixel is shown to it and
+got back.
 
-Grey is shown as three equal colours. CMYK is shown as its inverted C, M and Y, and K apart as grey, so that no
-colour is converted. Alpha is shown apart as grey, and where a pixel is invisible its (meaningless) colour is
-replaced by that of its visible neighbours, so that nothing hidden can bleed into what is seen.
+Grey is shown as three equal colours. CMYK is shown as its inverted C, M and Y, and K apart as grey, so that
+no colour is converted. Alpha is shown apart as grey, and where a pixel is invisible its (meaningless)
+colour is replaced by that of its visible neighbours, so that nothing hidden can bleed into what is seen.
 """
 
 from typing import Protocol, TypeVar
@@ -34,14 +35,16 @@ class Upscaler(Protocol):
 
 
 def margin(picture: Picture, upscaler: Upscaler) -> int:
-    """Pixels around a tile that `enlarged` wants to see: what the network sees, and with alpha what fills in that."""
+    """Pixels around a tile that `enlarged` wants to see: what the network sees, and with alpha what fills
+    in that."""
     return upscaler.halo + (sum(_radii(upscaler.halo)) if picture.alpha else 0)
 
 
 def enlarged(tiles: Pixels, picture: Picture, upscaler: Upscaler) -> Pixels:
     """Enlarge `tiles`, (n, h, w, bands) of `picture`'s kind, in as few calls of the network as possible.
 
-    Each tile has its margin around it; the result has not: (n, (h - 2·margin)·scale, (w - 2·margin)·scale, bands).
+    Each tile has its margin around it; the result has not: (n, (h - 2·margin)·scale, (w - 2·margin)·scale,
+    bands).
     """
     top = np.float32(np.iinfo(picture.dtype).max)
     values = tiles.astype(np.float32) / top
@@ -83,7 +86,8 @@ def _with_alpha(values: Floats, alpha: Floats, colour: Colour, upscaler: Upscale
 
 
 def _enlarged_alpha(alpha: Floats, upscaler: Upscaler) -> Floats:
-    """Enlarge alpha, never beyond what its 3×3 pixels have: what is all opaque or all invisible stays exactly so."""
+    """Enlarge alpha, never beyond what its 3×3 pixels have: what is all opaque or all invisible stays
+    exactly so."""
     scale, spare = upscaler.scale, sum(_radii(upscaler.halo))
     lowest, highest = (
         _stretched(_cropped(_extreme(alpha, of), spare + upscaler.halo), scale)
@@ -98,7 +102,8 @@ def _enlarged_alpha(alpha: Floats, upscaler: Upscaler) -> Floats:
 
 
 def _bled(values: Floats, known: Mask, radii: tuple[int, ...]) -> tuple[Floats, Mask]:
-    """Let the colours of the `known` pixels flow outwards, as far as the sum of `radii`; where they went is known too.
+    """Let the colours of the `known` pixels flow outwards, as far as the sum of `radii`; where they went is
+    known too.
 
     Each step gives a pixel the mean of the known ones within a square; the squares grow, so few steps go far.
     """
@@ -115,7 +120,8 @@ def _bled(values: Floats, known: Mask, radii: tuple[int, ...]) -> tuple[Floats, 
 
 
 def _box_sums(planes: Floats, radius: int) -> NDArray[np.float64]:
-    """The sums over squares of 2·radius+1 pixels a side; outside of the planes (n, h, w, bands) there is nothing."""
+    """The sums over squares of 2·radius+1 pixels a side; outside of the planes (n, h, w, bands) there is
+    nothing."""
     sums: NDArray[np.float64] = planes.astype(np.float64)
     for axis in (1, 2):
         length = sums.shape[axis]

@@ -78,13 +78,14 @@ def enhance_file(
 ) -> Enhanced:
     """Enlarge the image file `source` into the image file `target`.
 
-    The output format is `output_format` ("png", "JPEG"…) or else that of the target's suffix; the input format is
-    found by content. The target appears complete or not at all. With `preview`, a folder and the stem of a name,
-    `<preview>.before.jpg` and `<preview>.after.jpg` show the middle of the picture (at most 320 pixels of input a
-    side). `on_progress(done, rows)` is called after each row of tiles, in rows of input; what it raises ends the work.
+    The output format is `output_format` ("png", "JPEG"…) or else that of the target's suffix; the input
+    format is found by content. The target appears complete or not at all. With `preview`, a folder and the
+    stem of a name, `<preview>.before.jpg` and `<preview>.after.jpg` show the middle of the picture (at most
+    320 pixels of input a side). `on_progress(done, rows)` is called after each row of tiles, in rows of
+    input; what it raises ends the work.
 
-    Raises Rejected when this image cannot be enhanced, ValueError for an `output_format` that is none, OSError for
-    what is no fault of the image (a full disk). Nothing is left behind then.
+    Raises Rejected when this image cannot be enhanced, ValueError for an `output_format` that is none,
+    OSError for what is no fault of the image (a full disk). Nothing is left behind then.
     """
     started = time.monotonic()
     format = known_format(output_format) if output_format is not None else _wished(target)
@@ -120,7 +121,7 @@ def _wished(target: Path) -> str:
     if format is None:
         raise Rejected(
             RejectReason.UNSUPPORTED_OUTPUT,
-            f"{target.name} does not say what to write: end its name in .png, .jpg, .webp, .tif, .bmp or .gif.",
+            f"{target.name} says no format: end it in .png, .jpg, .webp, .tif, .bmp or .gif.",
         )
     return format
 
@@ -189,7 +190,7 @@ def _band(window: Pixels, cut: Tiling, picture: Picture, upscaler: Upscaler, lim
 
 
 class _Window:
-    """The rows of a source that are needed just now: each is decoded once, and forgotten when it is passed."""
+    """The rows of a source that are needed: each is decoded once, and forgotten when it is passed."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -198,7 +199,8 @@ class _Window:
         self._rows: Pixels = np.empty((0, picture.width, picture.bands), picture.dtype)
 
     def between(self, first: int, last: int) -> Pixels:
-        """The rows first…last-1, (last-first, width, bands), mirrored beyond the picture. `first` may only grow."""
+        """The rows first…last-1, (last-first, width, bands), mirrored beyond the picture. `first` may only
+        grow."""
         places = mirrored(first, last, self._source.picture.height)
         lowest, highest = int(places.min()), int(places.max())
         held = self._first + len(self._rows)

@@ -1,4 +1,5 @@
-"""Results keep the names people gave their images; this decides the few names that must change, before any work."""
+"""Results keep the names people gave their images; this decides the few names that must change, before any
+work."""
 
 from collections.abc import Sequence
 from pathlib import PurePosixPath
@@ -16,7 +17,8 @@ _FORMAT_OF_SUFFIX = {suffix: name for name, suffixes in SUFFIXES.items() for suf
 
 
 def format_of(name: str) -> str | None:
-    """The format ("PNG", "JPEG", …) that a file name asks for by its suffix, in any case; None for any other."""
+    """The format ("PNG", "JPEG", …) that a file name asks for by its suffix, in any case; None for any
+    other."""
     return _FORMAT_OF_SUFFIX.get(PurePosixPath(name).suffix.lower())
 
 
@@ -26,7 +28,8 @@ def is_image_name(name: str) -> bool:
 
 
 def known_format(wish: str) -> str:
-    """The format that a person means by "png", ".JPG", "tiff"…; ValueError with a sentence for any other word."""
+    """The format that a person means by "png", ".JPG", "tiff"…; ValueError with a sentence for any other
+    word."""
     word = "." + wish.strip().lower().removeprefix(".")
     if word not in _FORMAT_OF_SUFFIX:
         allowed = ", ".join(name.lower() for name in SUFFIXES)
@@ -39,8 +42,9 @@ def output_names(names: Sequence[str], output_format: str | None) -> dict[str, s
 
     A name stays as it is unless `output_format` asks for another format: then only the suffix changes. Names
     that would clash, also on a file system that ignores case, keep their old suffix inside the new one:
-    `a.gif` and `a.jpg` as PNG become `a.gif.png` and `a.jpg.png`. What clashes even then is numbered. An image
-    that keeps its name is never renamed for one that does not. The answer does not depend on the order.
+    `a.gif` and `a.jpg` as PNG become `a.gif.png` and `a.jpg.png`. What clashes even then is numbered. An
+    image that keeps its name is never renamed for one that does not. The answer does not depend on the
+    order.
 
     Raises ValueError for an `output_format` that is not written.
     """

@@ -1,4 +1,5 @@
-"""A batch goes on when one image cannot be enhanced: this names why, so that nobody parses an error text back."""
+"""A batch goes on when one image cannot be enhanced: this names why, so that nobody parses an error text
+back."""
 
 from enum import StrEnum
 

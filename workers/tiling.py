@@ -1,7 +1,9 @@
-"""A picture is enlarged in tiles that all have one shape, so that the network is set up once and memory stays bounded.
+"""A picture is enlarged in tiles that all have one shape, so that the network is set up once and memory
+stays bounded.
 
-The picture is thought to go on beyond its borders as its own mirror image. A tile sees `margin` pixels more than it
-is responsible for on each side; with a margin at least as wide as the network can see, no result depends on the cut.
+The picture is thought to go on beyond its borders as its own mirror image. A tile sees `margin` pixels more
+than it is responsible for on each side; with a margin at least as wide as the network can see, no result
+depends on the cut.
 """
 
 from collections.abc import Iterator
@@ -10,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# Few sizes, so that images of many sizes share few shapes; steps of at most a third, so that little is wasted.
+# Few sizes, so that images of many sizes share few shapes; steps of at most a third, so that little is
+# wasted.
 _SIZES = (16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024)
 
 
@@ -35,7 +38,8 @@ class Tiling:
         return range(0, self.width, self.tile_width)
 
     def batches(self, margin: int, most_pixels: int) -> Iterator[tuple[int, ...]]:
-        """The left edges of one row of tiles, in groups of at most `most_pixels` with their margins (at least one)."""
+        """The left edges of one row of tiles, in groups of at most `most_pixels` with their margins (at
+        least one)."""
         pixels = (self.tile_height + 2 * margin) * (self.tile_width + 2 * margin)
         together = max(1, most_pixels // pixels)
         lefts = tuple(self.lefts)
@@ -56,7 +60,8 @@ def _side(length: int, largest: int) -> int:
 
 
 def mirrored(first: int, last: int, length: int) -> NDArray[np.intp]:
-    """Where the positions first…last-1 lie in a line of `length` pixels that is mirrored at its ends for ever.
+    """Where the positions first…last-1 lie in a line of `length` pixels that is mirrored at its ends for
+    ever.
 
     The pixel at the end is not repeated: -1 is 1, `length` is `length - 2`.
     """

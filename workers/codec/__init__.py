@@ -1,4 +1,5 @@
-"""Read and write image files through libvips, in rows from top to bottom, so that no picture need fit into memory."""
+"""Read and write image files through libvips, in rows from top to bottom, so that no picture need fit into
+memory."""
 
 from workers.codec.canvas import Canvas
 from workers.codec.orientation import Upright, must_be_turned

@@ -102,7 +102,8 @@ def _stride(width: int, bands: int) -> int:
 
 
 def write(image: Any, file: BinaryIO, dots_per_mm: tuple[float, float] | None) -> None:
-    """Write a libvips image of 8-bit grey, RGB or RGBA into an empty file, reading it once from top to bottom."""
+    """Write a libvips image of 8-bit grey, RGB or RGBA into an empty file, reading it once from top to
+    bottom."""
     width, height, bands = image.width, image.height, image.bands
     headers = _headers(width, height, bands, dots_per_mm)
     file.write(headers)

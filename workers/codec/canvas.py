@@ -1,7 +1,7 @@
 """The enlarged picture while it grows row by row: in memory when small, in a temporary file when not.
 
-So memory does not depend on the size of the picture. The file is an uncompressed BigTIFF, because libvips reads that
-through a small window; a raw file it would map into memory whole.
+So memory does not depend on the size of the picture. The file is an uncompressed BigTIFF, because libvips
+reads that through a small window; a raw file it would map into memory whole.
 """
 
 import struct
@@ -33,8 +33,8 @@ _ROWS_PER_STRIP = 16
 class Canvas:
     """Rows go in from top to bottom; `image()` and `crop()` give them back when all are there.
 
-    `folder` is where the temporary file lives, on the disk that the result goes to anyway. It has no name there,
-    so that nothing is left behind even if the process is killed.
+    `folder` is where the temporary file lives, on the disk that the result goes to anyway. It has no name
+    there, so that nothing is left behind even if the process is killed.
     """
 
     def __init__(self, picture: Picture, width: int, height: int, folder: Path, in_memory: int) -> None:
@@ -71,7 +71,8 @@ class Canvas:
         self._filled += len(rows)
 
     def image(self) -> Any:
-        """The whole picture as a libvips image, to be read once, from top to bottom, while the canvas is there."""
+        """The whole picture as a libvips image, to be read once, from top to bottom, while the canvas is
+        there."""
         if self._filled != self.height:
             raise ValueError(f"{self._filled} of {self.height} rows are there")
         if self._file is None:

@@ -1,4 +1,5 @@
-"""TIFF files and EXIF blocks share one structure, the image file directory: this reads it, and patches it in place.
+"""TIFF files and EXIF blocks share one structure, the image file directory: this reads it, and patches it
+in place.
 
 Format: TIFF 6.0, section 2, and its 64-bit extension BigTIFF.
 """
@@ -18,7 +19,7 @@ class DirectoryError(ValueError):
 
 @dataclass(frozen=True)
 class Entry:
-    """One tag: where its 12 (or 20) bytes begin, and its numbers (empty for texts, fractions and the like)."""
+    """One tag: where its 12 (or 20) bytes begin, and its numbers (none for texts and fractions)."""
 
     at: int
     tag: int
@@ -49,7 +50,8 @@ def layout(file: BinaryIO) -> Layout:
 
 
 def entries(file: BinaryIO, shape: Layout, offset: int) -> Iterator[Entry]:
-    """The entries of the directory at `offset`; DirectoryError when it or its values lie outside of the file."""
+    """The entries of the directory at `offset`; DirectoryError when it or its values lie outside of the
+    file."""
     count_code, entry_code = ("Q", "HHQ") if shape.big else ("H", "HHI")
     width, inline = (20, 8) if shape.big else (12, 4)
     size = struct.calcsize("=" + count_code)

@@ -1,4 +1,5 @@
-"""EXIF is kept to the last byte but for what enlarging makes untrue: the size it states, and sometimes the orientation.
+"""EXIF is kept to the last byte but for what enlarging makes untrue: the size it states, and sometimes the
+orientation.
 
 libvips would rebuild the block and may lose a maker's notes in it; a patch in place does not.
 Tags: EXIF 2.32, tables 4 and 7.
@@ -30,7 +31,8 @@ def orientation(exif: bytes) -> int:
 
 
 def patched(exif: bytes, width: int, height: int, orientation: int) -> bytes:
-    """The block with the size (pixels, as stored) and the orientation made true; unchanged if it cannot be read."""
+    """The block with the size (pixels, as stored) and the orientation made true; unchanged if it cannot be
+    read."""
     result = bytearray(exif)
     file = io.BytesIO(exif)
     try:

@@ -1,4 +1,5 @@
-"""Some formats cannot hold what the image has: this changes as little as the wished format demands, and says what."""
+"""Some formats cannot hold what the image has: this changes as little as the wished format demands, and
+says what."""
 
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,8 @@ _PROFILE = {"PNG", "JPEG", "TIFF", "WEBP"}
 
 
 def fitted(image: Any, picture: Picture, format: str) -> tuple[Any, Metadata, tuple[str, ...]]:
-    """The libvips `image`, of `picture`'s kind, as `format` can hold it; the metadata that is still true; notes."""
+    """The libvips `image`, of `picture`'s kind, as `format` can hold it; the metadata that is still true;
+    notes."""
     metadata, notes = picture.metadata, []
     if picture.colour is Colour.CMYK and format not in _CMYK:
         image, metadata = to_srgb(image, picture), replace(metadata, icc=None)

@@ -1,4 +1,5 @@
-"""Cameras store a picture as the sensor lay and note how to turn it; what viewers would not turn is turned here."""
+"""Cameras store a picture as the sensor lay and note how to turn it; what viewers would not turn is turned
+here."""
 
 from dataclasses import replace
 
@@ -17,9 +18,11 @@ def must_be_turned(picture: Picture, format: str) -> bool:
 
 
 def turned(pixels: Pixels, orientation: int) -> Pixels:
-    """(height, width, bands) as stored in this EXIF orientation (1 to 8), upright: 5 to 8 swap height and width.
+    """(height, width, bands) as stored in this EXIF orientation (1 to 8), upright: 5 to 8 swap height and
+    width.
 
-    Source: EXIF 2.32, tag Orientation: where the stored first row and first column are in the upright picture.
+    Source: EXIF 2.32, tag Orientation: where the stored first row and first column are in the upright
+    picture.
     """
     if orientation >= 5:
         pixels = pixels.transpose(1, 0, 2)
@@ -31,7 +34,8 @@ def turned(pixels: Pixels, orientation: int) -> Pixels:
 
 
 class Upright:
-    """A source that hands out another one's picture upright. It holds that picture, as the first may be the last."""
+    """A source that hands out another one's picture upright. It holds that picture, as the first may be the
+    last."""
 
     def __init__(self, pixels: Pixels, picture: Picture, format: str) -> None:
         metadata = picture.metadata

@@ -12,7 +12,8 @@ from typing import BinaryIO
 from workers.rejects import Rejected, RejectReason
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# Chunks that stay true when the picture is enlarged; the others (palette, histogram, significant bits…) do not.
+# Chunks that stay true when the picture is enlarged; the others (palette, histogram, significant bits…) do
+# not.
 KEPT = {b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"pHYs", b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"tIME"}
 _LARGEST_KEPT = 16 << 20
 _DEPTHS = {0: {1, 2, 4, 8, 16}, 2: {8, 16}, 3: {1, 2, 4, 8}, 4: {8, 16}, 6: {8, 16}}

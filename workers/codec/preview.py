@@ -1,4 +1,5 @@
-"""Small pictures for the report: what a browser shows must look as the image does, whatever its colours are."""
+"""Small pictures for the report: what a browser shows must look as the image does, whatever its colours
+are."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ _QUALITY = 88
 
 
 def save_preview(pixels: Pixels, picture: Picture, path: Path) -> None:
-    """Write `pixels`, a crop (height, width, bands) of `picture`'s kind, as an upright sRGB JPEG without alpha."""
+    """Write `pixels`, a crop (height, width, bands) of `picture`'s kind, as an upright sRGB JPEG without
+    alpha."""
     image: Any = as_image(turned(pixels, picture.metadata.orientation), picture)
     if picture.metadata.icc is not None or picture.colour is Colour.CMYK:
         image = to_srgb(image, picture)

@@ -53,7 +53,7 @@ def open_image(path: Path, max_pixels: int) -> Source:
     if facts is not None and facts.camera_raw:
         raise Rejected(
             RejectReason.UNSUPPORTED_FORMAT,
-            f"{path.name} is a camera raw file or holds only a small preview. Develop it to TIFF or JPEG first.",
+            f"{path.name} is a camera raw file or holds only a small preview. Develop it first.",
         )
     if kind == "BMP":
         source = bmp.BmpSource(path)
@@ -84,8 +84,8 @@ def _described(
     if colour is None or depth is None or extra not in (0, 1):
         raise Rejected(
             RejectReason.UNSUPPORTED_PIXELS,
-            f"{path.name} has {image.bands} bands of {image.format} ({image.interpretation}); only grey, RGB and CMYK "
-            "with 8 or 16 bits, with or without alpha, are enhanced. Convert it to 16 bits and send it again.",
+            f"{path.name} has {image.bands} bands of {image.format} ({image.interpretation}); only grey, "
+            "RGB and CMYK with 8 or 16 bits, with or without alpha, are enhanced. Convert it to 16 bits.",
         )
     subsampling = _field(image, "jpeg-chroma-subsample", "4:4:4")
     return Picture(

@@ -1,4 +1,5 @@
-"""Encodes the enlarged picture, and puts its metadata in byte for byte where the encoder would rebuild them."""
+"""Encodes the enlarged picture, and puts its metadata in byte for byte where the encoder would rebuild
+them."""
 
 import struct
 import zlib
@@ -39,8 +40,8 @@ class _Fitted:
 def save(image: Any, picture: Picture, format: str, file: BinaryIO) -> tuple[str, ...]:
     """Write the libvips `image`, of `picture`'s kind, into the open binary `file` (readable too, for TIFF).
 
-    Returns notes on what `format` could not hold. Raises OSError when the disk is full, Rejected when the encoder
-    refuses the picture.
+    Returns notes on what `format` could not hold. Raises OSError when the disk is full, Rejected when the
+    encoder refuses the picture.
     """
     image, metadata, notes = fitted(image, picture, format)
     if metadata.exif is not None:

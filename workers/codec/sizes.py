@@ -1,4 +1,4 @@
-"""How large a picture may be: on its way in by our own limit, on its way out by what each format can state."""
+"""How large a picture may be: on the way in by our own limit, on the way out by what a format can state."""
 
 from workers.codec import bmp
 from workers.rejects import Rejected, RejectReason
@@ -38,5 +38,5 @@ def check_output(name: str, width: int, height: int, format: str) -> None:
     if not fits:
         raise Rejected(
             RejectReason.RESULT_TOO_LARGE,
-            f"{name} would become {width}×{height} pixels, and {format} {limit}. Ask for PNG or TIFF as output format.",
+            f"{name} would become {width}×{height} pixels, and {format} {limit}. Ask for PNG or TIFF.",
         )

@@ -1,4 +1,5 @@
-"""Names lie and content does not: this tells from a file's first bytes what it is, and refuses early what is no image."""
+"""Names lie and content does not: this tells from a file's first bytes what it is, and refuses early what
+is no image."""
 
 from pathlib import Path
 
@@ -50,8 +51,9 @@ _BMP_HEADERS = {12, 16, 40, 52, 56, 64, 108, 124}
 def sniff(path: Path) -> str:
     """The format of the file at `path` ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF") by its content.
 
-    Raises Rejected: MISSING, NO_PERMISSION, EMPTY, NOT_AN_IMAGE, UNSUPPORTED_FORMAT, or DAMAGED for a PNG whose
-    signature is broken. Any other OSError (a disk that fails) passes through: it says nothing about the image.
+    Raises Rejected: MISSING, NO_PERMISSION, EMPTY, NOT_AN_IMAGE, UNSUPPORTED_FORMAT, or DAMAGED for a PNG
+    whose signature is broken. Any other OSError (a disk that fails) passes through: it says nothing about
+    the image.
     """
     head = _first_bytes(path)
     for what, start, magic in _UNSUPPORTED:
@@ -69,7 +71,7 @@ def sniff(path: Path) -> str:
     if _nearly_png(head):
         raise Rejected(
             RejectReason.DAMAGED,
-            f"{path.name} was a PNG, but its signature is broken, as a transfer in text mode does it. Send it again.",
+            f"{path.name} was a PNG, but its signature is broken (a transfer in text mode?). Send it again.",
         )
     raise Rejected(
         RejectReason.NOT_AN_IMAGE, f"{path.name} is not an image: its content is of no known format."

@@ -1,4 +1,5 @@
-"""What libvips does not tell of a TIFF: whether its alpha is multiplied in, whether it is camera raw, whether it ends early."""
+"""What libvips does not tell of a TIFF: whether its alpha is multiplied in, whether it is camera raw,
+whether it ends early."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""libvips as this project wants it: silent, forgetful, and with errors of the disk told apart from errors of the image."""
+"""libvips as this project wants it: silent, forgetful, and with errors of the disk told apart from errors
+of the image."""
 
 import logging
 from types import TracebackType
@@ -6,7 +7,8 @@ from typing import Any, BinaryIO
 
 import pyvips
 
-# Without a handler Python's last resort prints libvips' warnings to the standard error; a batch has thousands.
+# Without a handler Python's last resort prints libvips' warnings to the standard error; a batch has
+# thousands.
 logging.getLogger("pyvips").addHandler(logging.NullHandler())
 logging.getLogger("pyvips").setLevel(logging.ERROR)
 # libvips remembers opened files by name and would answer with yesterday's picture when the file has changed.
@@ -18,8 +20,8 @@ FORMATS = {8: "uchar", 16: "ushort"}
 class Output:
     """A libvips target that writes into an open Python file, so that a full disk raises the OSError it is.
 
-    `insert` goes into the file behind the first `after` bytes of the encoder: the way to put segments of our own
-    right behind its header. With it the encoder must write from front to back.
+    `insert` goes into the file behind the first `after` bytes of the encoder: the way to put segments of
+    our own right behind its header. With it the encoder must write from front to back.
     """
 
     def __init__(self, file: BinaryIO, insert: bytes = b"", after: int = 0) -> None:
