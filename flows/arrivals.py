@@ -1,0 +1,206 @@
+"""The watcher: takes what arrives in the inbox, looks after the runs of open batches, and calls for a pool.
+
+It works in shifts, so that the list of runs stays short. A shift that dies loses nothing: what it had decided
+stands in the ledger, and the next one looks again.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import StateType
+from prefect.runtime import flow_run
+
+from flows.care import Care, Patient, RunState, care_for
+from flows.pool import KEEPER
+from flows.runs import SPOT_POOL, Runs, ServerUnreachable, since
+from infra import arrivals
+from infra.arrivals import Arrival, ArrivalError, Wish
+from infra.records import Ledger
+from infra.records.tables import Batch
+from infra.settings import Settings, read_settings
+from infra.states import BatchEnd, BatchState
+from infra.storage import LocalStore, StorageError
+
+WATCHER = "watcher"
+WATCHER_LEASE = 30.0
+"""Seconds after which a watcher that shows no sign of life counts as dead."""
+HANDOVER = 20.0
+"""Seconds before the end of a quarter that a shift ends, so that the next one finds the place free."""
+
+KEEPER_BEGINS_WITHIN = timedelta(seconds=60)
+"""A keeper that holds no lease after this time has died."""
+
+_RUN_STATES: dict[StateType | None, RunState] = {
+    StateType.SCHEDULED: RunState.QUEUED,
+    StateType.PENDING: RunState.PENDING,
+    StateType.RUNNING: RunState.RUNNING,
+    StateType.CANCELLING: RunState.RUNNING,
+    StateType.PAUSED: RunState.QUEUED,
+    StateType.CANCELLED: RunState.CANCELLED,
+}
+
+
+@flow(name="watch-inbox", flow_run_name="watch the inbox")
+def watch_inbox() -> str:
+    """One shift: look into the inbox every second or so, until shortly before the next shift begins."""
+    settings = read_settings()
+    watcher = Watcher(settings, Ledger(settings.ledger_url), Runs.of(settings), get_run_logger().info)
+    end = shift_end(_now(), timedelta(seconds=settings.shift))
+    holder = str(flow_run.id)
+    watcher.sweep(_now())
+    try:
+        while (now := _now()) < end:
+            if not watcher.ledger.hold(WATCHER, holder, WATCHER_LEASE, now):
+                return "another watcher is at work"
+            watcher.look(now)
+            time.sleep(settings.look_every)
+    finally:
+        watcher.ledger.let_go(WATCHER, holder)
+    return f"{watcher.taken} batches taken"
+
+
+def shift_end(now: datetime, length: timedelta) -> datetime:
+    """When a shift that begins now ends: shortly before the next multiple of its length, at least half of it away."""
+    start_of_day = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    end = start_of_day + ((now - start_of_day) // length + 1) * length - timedelta(seconds=HANDOVER)
+    return end if end > now else end + length
+
+
+@dataclass
+class Watcher:
+    """One look after the other into inbox, ledger and runs."""
+
+    settings: Settings
+    ledger: Ledger
+    runs: Runs
+    say: Callable[[str], None]
+    taken: int = 0
+    trouble: str = ""
+
+    def look(self, now: datetime) -> None:
+        """Everything that is due now. What cannot be done at this moment is said once, and tried again."""
+        try:
+            self.take_arrivals(now)
+            self.care(now)
+            self.trouble = ""
+        except (StorageError, ServerUnreachable) as error:
+            if str(error) != self.trouble:
+                self.say(f"{error}. Trying again every {self.settings.look_every:g} s")
+            self.trouble = str(error)
+
+    def take_arrivals(self, now: datetime) -> None:
+        """Take every batch that is complete and not in the ledger yet."""
+        known = {batch.source for batch in self.ledger.batches()}
+        for arrival in arrivals.look(self.settings.inbox_folder, skip=known):
+            if arrivals.is_ready(arrival, now, timedelta(seconds=self.settings.quiet)):
+                self._take(arrival, now)
+
+    def care(self, now: datetime) -> None:
+        """Give every open batch what it needs, and the pool a keeper while there is one."""
+        waiting = self.ledger.batches(open_only=True)
+        for batch in waiting:
+            self._care_for(batch, now)
+        if waiting:
+            self._call_keeper(now)
+
+    def sweep(self, now: datetime) -> None:
+        """Remove what was left half-written by processes that were killed long ago."""
+        arrivals.sweep(self.settings.inbox_folder, now)
+        for folder in (self.settings.outbox_folder, self.settings.work_folder):
+            LocalStore(folder).sweep(now)
+
+    def _take(self, arrival: Arrival, now: datetime) -> None:
+        known: dict[str, Any] = {
+            "kind": arrival.kind, "source": arrival.source, "fingerprint": arrival.fingerprint, "now": now
+        }  # fmt: skip
+        try:
+            wish = wish_of(arrival, self.settings)
+        except ArrivalError as error:
+            if self.ledger.refuse(arrival.name, reason=error.end, message=error.message, **known) is not None:
+                self.runs.show_refused(arrival.name, error.message)
+                self.say(f"{arrival.name}: refused. {error.message}")
+            return
+        if self.ledger.take(arrival.name, **vars(wish), **known) is not None:
+            self.taken += 1
+            self.say(f"{arrival.name}: taken from the inbox ({arrival.files} files, {arrival.bytes:,} bytes)")
+
+    def _care_for(self, batch: Batch, now: datetime) -> None:
+        care = care_for(self._examine(batch), self.settings.restarts, now)
+        if care is Care.NOTHING:
+            return
+        if care is Care.CANCEL:
+            if batch.state is not BatchState.CANCELLING:
+                self.ledger.ask_cancel(batch.id, now)
+            self.ledger.cancelled(batch.id, now)
+            if batch.flow_run_id:
+                self.runs.cancel(batch.flow_run_id, "the batch was cancelled")
+        elif care is Care.GIVE_UP:
+            message = (
+                f"its run died {batch.restarts + 1} times. The logs of its runs say why; "
+                f"`spotlift retry {batch.name}` goes on with what is missing"
+            )
+            self.ledger.fail(batch.id, BatchEnd.GAVE_UP, message, now)
+        else:
+            if care is Care.RESTART:
+                if batch.flow_run_id:
+                    self.runs.declare_crashed(batch.flow_run_id, "its process died; another run goes on with the batch")
+                self.ledger.restarted(batch.id, now)
+            run = self.runs.start_batch(batch.name, batch.round)
+            self.ledger.attach_run(batch.id, str(run), now)
+        self.say(f"{batch.name}: {_SAID[care]}")
+
+    def _examine(self, batch: Batch) -> Patient:
+        found = self.runs.find(batch.flow_run_id) if batch.flow_run_id else None
+        lease = self.ledger.lease(batch_lease(batch.id))
+        return Patient(
+            state=batch.state,
+            has_run=batch.flow_run_id is not None,
+            run=_RUN_STATES.get(found.state_type, RunState.ENDED) if found else RunState.NONE,
+            run_since=since(found) if found else None,
+            lease_until=lease.until if lease else None,
+            restarts=batch.restarts,
+        )
+
+    def _call_keeper(self, now: datetime) -> None:
+        """Start a run that keeps the pool, unless one lives or is about to."""
+        lease = self.ledger.lease(KEEPER)
+        if lease is not None and lease.until > now:
+            return
+        for run in self.runs.living(SPOT_POOL):
+            began = since(run)
+            if run.state_type is not StateType.SCHEDULED and began and now - began > KEEPER_BEGINS_WITHIN:
+                self.runs.declare_crashed(run.id, "its process died; another run keeps the pool")
+            else:
+                return
+        self.runs.start(SPOT_POOL)
+        self.say("there is work: calling for a pool")
+
+
+_SAID = {
+    Care.START: "its run is in the queue",
+    Care.RESTART: "its run died; another one goes on with what is missing",
+    Care.GIVE_UP: "given up after too many restarts",
+    Care.CANCEL: "cancelled",
+}
+
+
+def wish_of(arrival: Arrival, settings: Settings) -> Wish:
+    """What an arrival asks for. Raises ArrivalError when it can be told already that it cannot be granted."""
+    arrival.check()
+    default = Wish(model=settings.model)
+    if arrival.path.is_dir():
+        return arrivals.read_wish(*arrivals.find_wish(arrival.path), default)
+    return default  # a zip is opened by the batch's own run, which reads the wish then
+
+
+def batch_lease(batch_id: int) -> str:
+    """The name of the lease that the living run of a batch holds."""
+    return f"batch-{batch_id}"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

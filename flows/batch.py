@@ -1,0 +1,204 @@
+"""The story of one batch: register → capacity → enhance → outcomes → report."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Completed, Failed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows import registering, reporting
+from flows.arrivals import batch_lease
+from flows.enhancing import Enhancing, LostMachine, NoCapacity
+from flows.progress import ProgressArtifact
+from infra.arrivals import ArrivalError, Survey
+from infra.pool.dispatch import Stopped
+from infra.records import Batch, Chunk, Ledger
+from infra.settings import Settings, read_settings
+from infra.states import OPEN_BATCHES, BatchEnd, BatchState
+from infra.storage import LocalStore
+from infra.storage.shelf import Shelf
+
+LEASE: Final = 20.0
+"""Seconds after which a run that shows no sign of life may be replaced by another."""
+PULSE: Final = 0.5
+MOST_TASKS: Final = 64
+EXTRA_CHUNKS: Final = 1
+"""Chunks that wait at the scheduler beyond one per machine, so that no machine waits for the next."""
+
+
+@flow(name="process-batch", flow_run_name="{batch}", task_runner=ThreadPoolTaskRunner(max_workers=MOST_TASKS))
+def process_batch(batch: str) -> State[Any]:
+    """Enhance one batch of the inbox; its results, manifest and report go to the outbox.
+
+    Args:
+        batch: Name of the batch, as `spotlift status` shows it.
+    """
+    settings = read_settings()
+    ledger = Ledger(settings.ledger_url)
+    row = ledger.batch(batch)
+    if row.state not in OPEN_BATCHES:
+        return Completed(message=f"{batch} is {row.state} already; `spotlift retry {batch}` works off what is missing")
+    if not ledger.hold(batch_lease(row.id), str(flow_run.id), LEASE, _now()):
+        return Completed(message=f"another run is at work on {batch}")
+    try:
+        return _process(settings, ledger, row)
+    finally:
+        ledger.let_go(batch_lease(row.id), str(flow_run.id))
+
+
+def _process(settings: Settings, ledger: Ledger, row: Batch) -> State[Any]:
+    work = _enhancing(settings, ledger, row)
+    try:
+        with _pulse(work):
+            work.batch, survey = register(work)
+            capacity(work)
+            work_off(work)
+            work.batch = outcomes(work)
+            where = report(work, survey)
+    except ArrivalError as error:
+        return _failed(ledger, row, error.end, error.message)
+    except NoCapacity as error:
+        return _failed(ledger, row, BatchEnd.NO_CAPACITY, str(error))
+    except Stopped:
+        return _stopped(ledger, row)
+    finally:
+        work.close()
+    return _ended(work.batch, where)
+
+
+@task(task_run_name="register", cache_policy=NO_CACHE)
+def register(work: Enhancing) -> tuple[Batch, Survey]:
+    """Write down which images there are, and cut them into chunks."""
+    batch, survey = registering.register(work.ledger, work.settings, work.batch, _now())
+    get_run_logger().info(
+        "%d images in %d chunks; %d other files are passed over",
+        len(survey.images), len(work.ledger.chunks(batch.id, open_only=True)), len(survey.ignored),
+    )  # fmt: skip
+    return batch, survey
+
+
+@task(task_run_name="capacity", cache_policy=NO_CACHE)
+def capacity(work: Enhancing) -> int:
+    """Wait until the pool has a machine."""
+    machines = work.wait_for_machines(get_run_logger().info)
+    work.ledger.start(work.batch.id, _now())
+    return machines
+
+
+@task(
+    task_run_name="enhance chunk {number}",
+    cache_policy=NO_CACHE,
+    retry_condition_fn=lambda _task, _run, state: isinstance(state.result(raise_on_failure=False), LostMachine),
+)
+def enhance(work: Enhancing, chunk: Chunk, number: int) -> State[Any]:  # noqa: ARG001 - for the name of the run
+    """Have one chunk worked off; a lost machine shows as a retry of this task."""
+    try:
+        done, rejected = work.chunk(chunk)
+    except Stopped:
+        return Cancelled(message="the batch is being stopped")
+    return Completed(message=f"{done} images enhanced" + (f", {rejected} rejected" if rejected else ""))
+
+
+@task(task_run_name="outcomes", cache_policy=NO_CACHE)
+def outcomes(work: Enhancing) -> Batch:
+    """Settle how the batch ended."""
+    return work.ledger.finish(work.batch.id, _now())
+
+
+@task(task_run_name="report", cache_policy=NO_CACHE)
+def report(work: Enhancing, survey: Survey) -> str:
+    """Publish manifest and report page."""
+    return reporting.publish(work.ledger, work.batch, survey, work.outputs.store, work.work.store)
+
+
+def work_off(work: Enhancing) -> None:
+    """Send out every open chunk, a few more at a time than there are machines; wait for all of them."""
+    room = threading.Semaphore(work.settings.machines + EXTRA_CHUNKS)
+    send = enhance.with_options(retries=work.settings.attempts, retry_delay_seconds=0)
+    sent: list[PrefectFuture[Any]] = []
+    for chunk in work.ledger.chunks(work.batch.id, open_only=True):
+        while not room.acquire(timeout=PULSE):
+            if work.stop.is_set():
+                break
+        if work.stop.is_set() or any(future.state.is_failed() for future in sent):
+            break
+        sent.append(send.submit(work, chunk, chunk.number))
+        sent[-1].add_done_callback(lambda _: room.release())
+    for future in sent:
+        future.wait()
+    if work.stop.is_set():
+        raise Stopped
+    for future in sent:
+        future.result()
+
+
+@contextmanager
+def _pulse(work: Enhancing) -> Iterator[None]:
+    """While the block runs: write news to the ledger, show progress, keep the lease, notice a cancel."""
+    ended = threading.Event()
+    artifact = ProgressArtifact(work.batch.name)
+
+    def beat() -> None:
+        while not ended.wait(PULSE):
+            work.flush()
+            artifact.show(work.ledger.progress(work.batch.id))
+            held = work.ledger.hold(batch_lease(work.batch.id), str(flow_run.id), LEASE, _now())
+            if not held or work.ledger.batch(work.batch.id).state is BatchState.CANCELLING:
+                work.stop.set()
+
+    thread = threading.Thread(target=beat, name="pulse", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        artifact.show(work.ledger.progress(work.batch.id))
+
+
+def _enhancing(settings: Settings, ledger: Ledger, row: Batch) -> Enhancing:
+    def shelf(folder: Any) -> Shelf:
+        return Shelf(LocalStore(folder))
+
+    return Enhancing(
+        settings,
+        ledger,
+        row,
+        inputs=shelf(registering.folder_of(row, settings)),
+        outputs=shelf(settings.outbox_folder),
+        work=shelf(settings.work_folder),
+        topic=f"batch-{row.id}-{flow_run.id}",
+    )
+
+
+def _failed(ledger: Ledger, row: Batch, end: BatchEnd, why: str) -> State[Any]:
+    ledger.fail(row.id, end, why, _now())
+    return Failed(message=why)
+
+
+def _stopped(ledger: Ledger, row: Batch) -> State[Any]:
+    """The batch was cancelled; or another run has taken over, and this one only goes away."""
+    if ledger.batch(row.id).state is not BatchState.CANCELLING:
+        return Cancelled(message="another run goes on with the batch")
+    ledger.cancelled(row.id, _now())
+    return Cancelled(message=f"cancelled; `spotlift retry {row.name}` works off what is missing")
+
+
+def _ended(batch: Batch, where: str) -> State[Any]:
+    if batch.state is BatchState.FAILED:
+        return Failed(message=f"{batch.message} The report: {where}")
+    name = "DoneWithRejects" if batch.state is BatchState.DONE_WITH_REJECTS else "Completed"
+    return Completed(name=name, message=f"{batch.message or 'every image is enhanced.'} The report: {where}")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,68 @@
+"""What a batch needs from whoever looks after it: a first run, another run, nothing, or an end. Pure.
+
+A run may die in many ways, and each leaves other traces: the Prefect worker reports a crash, or it died too and
+nobody reports anything; a person may cancel the run in the UI. The lease that a living run renews decides where
+the server's word is not enough.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from infra.states import BatchState
+
+PENDING_DEADLINE = timedelta(minutes=3)
+"""A run that a worker has taken but that has not begun after this time never will: its worker died."""
+
+
+class RunState(StrEnum):
+    """The states of a run that matter here; Prefect's, with what it cannot know."""
+
+    NONE = "NONE"  # the batch never had a run, or the server has forgotten it
+    QUEUED = "QUEUED"  # scheduled: it waits for the pool
+    PENDING = "PENDING"  # a worker has taken it
+    RUNNING = "RUNNING"
+    CANCELLED = "CANCELLED"  # somebody cancelled the run itself
+    ENDED = "ENDED"  # completed, failed or crashed
+
+
+class Care(StrEnum):
+    """What is to be done."""
+
+    NOTHING = "NOTHING"
+    START = "START"  # its first run
+    RESTART = "RESTART"  # another run goes on where the dead one stopped
+    GIVE_UP = "GIVE_UP"  # it has been restarted too often
+    CANCEL = "CANCEL"  # nobody works on it any more: note that it is cancelled
+
+
+@dataclass(frozen=True)
+class Patient:
+    """An open batch as ledger and Prefect server see it."""
+
+    state: BatchState
+    has_run: bool
+    run: RunState
+    run_since: datetime | None
+    lease_until: datetime | None
+    """Until when the run's own sign of life is good; None if nobody holds it."""
+    restarts: int
+
+
+def care_for(patient: Patient, most_restarts: int, now: datetime) -> Care:
+    """What this batch needs now. The same facts always give the same answer, and giving it twice does no harm."""
+    held = patient.lease_until is not None and patient.lease_until > now
+    if held:
+        return Care.NOTHING
+    if patient.state is BatchState.CANCELLING or patient.run is RunState.CANCELLED:
+        return Care.CANCEL
+    if not patient.has_run:
+        return Care.START
+    if patient.run is RunState.QUEUED:
+        return Care.NOTHING
+    if patient.run in (RunState.PENDING, RunState.RUNNING) and patient.lease_until is None:
+        # It has not taken its lease yet, or is just giving it back.
+        began = patient.run_since
+        if began is None or now - began < PENDING_DEADLINE:
+            return Care.NOTHING
+    return Care.RESTART if patient.restarts < most_restarts else Care.GIVE_UP

@@ -1,0 +1,115 @@
+"""`spotlift up` and `spotlift down`: the local stack."""
+
+import hashlib
+import subprocess
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.talk import StateOption, err, out, plain
+from infra import stack
+from infra.settings import Settings, read_settings
+
+DEPLOY_DEADLINE = 180.0
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands of this module."""
+    app.command()(up)
+    app.command()(down)
+
+
+@plain
+def up(
+    state: StateOption = None,
+    port: Annotated[int | None, typer.Option(help="Port of the Prefect server and UI. [default: 4200]")] = None,
+    machines: Annotated[int | None, typer.Option(help="Machine processes of the pool. [default: 2]")] = None,
+) -> None:
+    """Start the local stack, or mend it: Prefect server with UI, and the worker that watches the inbox.
+
+    Repeatable: what runs already is left alone. Machines start when there is work, and end when there is none.
+    """
+    settings = read_settings(state=state, port=port, machines=machines)
+    bring_up(settings)
+    at = stack.address(settings)
+    out.print(f"[green]The stack is up.[/green] UI [link={at.ui}]{at.ui}[/link], inbox {settings.inbox_folder}")
+    out.print("Hand in a batch with `spotlift submit SRC --wait`; end everything with `spotlift down`.")
+
+
+@plain
+def down(state: StateOption = None) -> None:
+    """End every process of the local stack, machines included. Batches in hand go on after the next `up`."""
+    from flows.runs import Runs, ServerUnreachable
+    from infra.records import Ledger, LedgerUnreachable
+    from infra.takedown import settle
+
+    settings = read_settings(state=state)
+    with err.status("ending the stack"):
+        lived = stack.stop_work(settings)
+        with suppress(LedgerUnreachable):  # there never was one: nothing to settle
+            settle(Ledger(settings.ledger_url))
+        with suppress(ServerUnreachable):  # it had died; the next `up` finds out
+            Runs.of(settings).declare_all_crashed("the stack was taken down", spare=set())
+        stack.stop_server(settings)
+    out.print("The stack is down." if lived else "The stack was not up; nothing to do.")
+
+
+def bring_up(settings: Settings) -> None:
+    """Folders, ledger, server, deployments, control worker: each started or mended if need be."""
+    from flows.runs import WATCH_INBOX, Runs
+    from infra.records import Ledger
+
+    for folder in (settings.state, settings.inbox_folder, settings.outbox_folder, settings.work_folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with err.status("preparing the ledger") as status:
+        ledger = Ledger(settings.ledger_url)
+        ledger.migrate()
+        status.update("starting the Prefect server")
+        at = stack.start_server(settings, say=lambda _: None)
+        runs = Runs.of(settings)
+        status.update("registering the flows")
+        runs.ensure_work_pool(stack.CONTROL_POOL, "Always on: the watcher, the keeper of the pool")
+        runs.ensure_work_pool(stack.GPU_POOL, "Has workers and machines only while there is work")
+        _deploy(settings, at)
+        status.update("starting the control worker")
+        if not stack.state_of(settings)[stack.CONTROL_WORKER]:
+            # Runs that outlived their worker hold a lease; the others died with it, and nobody has said so.
+            alive = {lease.holder for lease in ledger.leases() if lease.until > datetime.now(UTC)}
+            runs.declare_all_crashed("its worker died", spare=alive)
+            stack.start_control_worker(settings)
+        if not runs.living(WATCH_INBOX):
+            runs.start(WATCH_INBOX)
+
+
+def _deploy(settings: Settings, at: stack.Address) -> None:
+    """Register the deployments of prefect.yaml, unless this very file is registered already."""
+    file = prefect_yaml()
+    stamp = settings.state / "prefect" / "deployed"
+    wanted = hashlib.sha256(file.read_bytes()).hexdigest()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)],
+        env=stack.environment(settings),
+        cwd=file.parent,
+        capture_output=True,
+        text=True,
+        timeout=DEPLOY_DEADLINE,
+        check=False,
+    )
+    if done.returncode:
+        raise stack.StackError(f"the flows could not be registered at {at.api}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    stamp.write_text(wanted)
+
+
+def prefect_yaml() -> Path:
+    """The project's prefect.yaml: beside the packages in a checkout, inside this package when installed."""
+    import flows
+
+    package = Path(flows.__file__).parent
+    beside = package.parent / "prefect.yaml"
+    return beside if beside.exists() else package / "prefect.yaml"

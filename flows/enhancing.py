@@ -1,0 +1,246 @@
+"""The enhancing of one batch, seen from its flow process: chunks go out, news comes in, the ledger hears of it.
+
+Each chunk is worked off by a Prefect task that waits here for a Dask future (docs/decisions/0001). While it waits,
+the machine tells of every image on a Dask topic; `flush` writes that news to the ledger in bulk, so that an image
+counts as done within a second and an image costs no transaction of its own.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from distributed import Client
+
+from infra.pool import dispatch
+from infra.pool.certificates import Certificate
+from infra.records import BatchStopped, Fenced, ImageOutcome, Ledger
+from infra.records.tables import Batch, Chunk, Image
+from infra.settings import Settings
+from infra.states import AttemptEnd, LifeState
+from infra.storage.shelf import Shelf
+from workers import chunk as machine_side
+from workers.job import ChunkJob, ChunkResult, ImageJob
+from workers.rejects import RejectReason
+
+PREVIEWS = 24
+"""Images of a batch that get before and after pictures for the report."""
+DEADLY = 3
+"""Machines that an image may take down with it before it is set aside as the cause."""
+
+
+class NoCapacity(Exception):
+    """No machine could be had in time; a sentence that says what to do."""
+
+
+class LostMachine(Exception):
+    """What a task run shows when its machine is gone: which machine, which images, and that it is tried again."""
+
+
+@dataclass
+class Hand:
+    """What one attempt has in hand, from the news of its machine."""
+
+    image: int | None = None
+    news: float | None = None
+    machine: str | None = None
+
+
+@dataclass
+class Enhancing:
+    """Everything that the chunk tasks of one batch share. Used by many threads."""
+
+    settings: Settings
+    ledger: Ledger
+    batch: Batch
+    inputs: Shelf
+    outputs: Shelf
+    work: Shelf
+    topic: str
+    stop: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _client: Client | None = None
+    _life: int | None = None
+    _told: list[tuple[int, ImageOutcome]] = field(default_factory=list)
+    _hands: dict[int, Hand] = field(default_factory=dict)
+    _killed: Counter[int] = field(default_factory=Counter)
+
+    def wait_for_machines(self, say: Callable[[str], None]) -> int:
+        """Wait until the pool has a machine; how many it has. Raises NoCapacity after the deadline, Stopped."""
+        until = time.monotonic() + self.settings.capacity_deadline
+        said = None
+        while not self.stop.is_set():
+            with suppress(dispatch.PoolError):
+                if found := len(dispatch.machines_of(self.client(until))):
+                    return found
+            if time.monotonic() > until:
+                raise self._no_capacity()
+            if said != (said := "waiting for a machine to check in"):
+                say(said)
+            time.sleep(0.25)
+        raise dispatch.Stopped
+
+    def client(self, until: float) -> Client:
+        """A client of the pool's present scheduler; waits for one until that `time.monotonic()`."""
+        with self._lock:
+            while not self.stop.is_set():
+                life = self.ledger.current_life()
+                if life is not None and life.state is LifeState.OPEN and life.scheduler_address:
+                    if self._client is not None and self._life == life.id and self._client.status == "running":
+                        return self._client
+                    self._forget_client()
+                    with suppress(dispatch.PoolGone):
+                        certificates = Certificate.of(Path(life.details["certificates"]), "client")
+                        self._client = dispatch.connect(life.scheduler_address, certificates)
+                        self._client.subscribe_topic(self.topic, self._hear)
+                        self._life = life.id
+                        return self._client
+                if time.monotonic() > until:
+                    raise self._no_capacity()
+                time.sleep(0.25)
+        raise dispatch.Stopped
+
+    def chunk(self, chunk: Chunk) -> tuple[int, int]:
+        """Have one chunk worked off, or what is missing of it; (images done, images rejected).
+
+        Raises LostMachine when it should be tried again, Stopped when the batch is to end.
+        """
+        client = self.client(time.monotonic() + self.settings.capacity_deadline)
+        try:
+            attempt = self.ledger.open_attempt(chunk.id, _now())
+        except BatchStopped as stopped:
+            raise dispatch.Stopped from stopped
+        missing = self.ledger.missing(chunk.id)
+        end, hand = AttemptEnd.FAILED, Hand()
+        self._hands[attempt.id] = hand
+        try:
+            result = self._send(client, attempt.id, missing, hand)
+            self.flush()
+            self._record(attempt.id, [_outcome(vars(outcome)) for outcome in result.outcomes])
+            end = AttemptEnd.PREEMPTED if result.left else AttemptEnd.FINISHED
+            if result.left:
+                raise LostMachine(f"machine {hand.machine} was told to go and handed back {len(result.left)} images")
+            return sum(o.done for o in result.outcomes), sum(not o.done for o in result.outcomes)
+        except dispatch.MachineLost as lost:
+            end, hand.machine = AttemptEnd.MACHINE_LOST, lost.machine
+            self._suspect(attempt.id, hand)
+            raise LostMachine(f"machine {lost.machine} is gone; what is missing goes to another one") from lost
+        except dispatch.PoolError as gone:
+            end = AttemptEnd.TIMED_OUT if isinstance(gone, dispatch.TookTooLong) else AttemptEnd.MACHINE_LOST
+            raise LostMachine(f"{gone}; what is missing is sent again") from gone
+        except dispatch.Stopped:
+            end = AttemptEnd.CANCELLED
+            raise
+        finally:
+            self.flush()
+            self._hands.pop(attempt.id, None)
+            with suppress(Fenced):  # somebody else has closed it: a cancel, or a newer attempt
+                self.ledger.end_attempt(attempt.id, end, _now(), hand.machine)
+
+    def flush(self) -> None:
+        """Write the news of the machines to the ledger."""
+        with self._lock:
+            told, self._told = self._told, []
+        by_attempt: dict[int, list[ImageOutcome]] = {}
+        for attempt, outcome in told:
+            by_attempt.setdefault(attempt, []).append(outcome)
+        for attempt, outcomes in by_attempt.items():
+            self._record(attempt, outcomes)
+
+    def close(self) -> None:
+        """Let go of the scheduler."""
+        with self._lock:
+            self._forget_client()
+
+    def _send(self, client: Client, attempt: int, missing: list[Image], hand: Hand) -> ChunkResult:
+        result = dispatch.wait_for(
+            client,
+            machine_side.run,
+            self._job(attempt, missing),
+            stopped=self.stop.is_set,
+            last_news=lambda: hand.news,
+            patience=self.settings.image_deadline,
+        )
+        if not isinstance(result, ChunkResult):
+            raise TypeError(f"a machine answered with {type(result).__name__} instead of the result of a chunk")
+        return result
+
+    def _job(self, attempt: int, images: list[Image]) -> ChunkJob:
+        base = f"{self.batch.id}"
+        return ChunkJob(
+            batch=self.batch.name,
+            attempt=attempt,
+            topic=self.topic,
+            model=self.batch.model,
+            model_checksum=self.batch.model_checksum,
+            scale=self.batch.scale,
+            images=tuple(
+                ImageJob(
+                    image_id=image.id,
+                    source=image.name,
+                    target=f"{self.batch.name}/{image.output_name}",
+                    receipt=f"{base}/receipts/{image.id}-{self.batch.round}.json",
+                    preview=f"{base}/previews/{image.id}" if image.number <= PREVIEWS else None,
+                )
+                for image in images
+            ),
+            inputs=self.inputs,
+            outputs=self.outputs,
+            work=self.work,
+        )
+
+    def _hear(self, event: tuple[float, Mapping[str, Any]]) -> None:
+        """News from a machine; called on the Dask client's own thread, so it only takes note."""
+        _, news = event
+        hand = self._hands.get(news.get("attempt", -1))
+        if hand is None:
+            return
+        hand.news, hand.machine = time.monotonic(), str(news["machine"])
+        hand.image = news.get("begun")
+        if "outcome" in news:
+            with self._lock:
+                self._told.append((news["attempt"], _outcome(news["outcome"])))
+
+    def _record(self, attempt: int, outcomes: list[ImageOutcome]) -> None:
+        with suppress(Fenced):  # too late: another attempt has taken over, and finds what was published
+            self.ledger.record(attempt, outcomes, _now())
+
+    def _suspect(self, attempt: int, hand: Hand) -> None:
+        """Count whom a machine died on; an image that takes down one machine after the other is set aside."""
+        if hand.image is None:
+            return
+        self._killed[hand.image] += 1
+        if self._killed[hand.image] >= DEADLY:
+            message = (
+                f"{DEADLY} machines died while they worked on it: it is probably too large for their memory, "
+                "or it breaks a decoder. Save it again with another program, or make it smaller"
+            )
+            self._record(
+                attempt, [ImageOutcome(hand.image, done=False, reason=RejectReason.KILLS_MACHINES.value, message=message)]
+            )
+
+    def _forget_client(self) -> None:
+        if self._client is not None:
+            with suppress(OSError, TimeoutError):
+                self._client.close(timeout=2)
+        self._client = None
+
+    def _no_capacity(self) -> NoCapacity:
+        return NoCapacity(
+            f"no machine could be had within {self.settings.capacity_deadline:.0f} s: see `spotlift machines` and "
+            f"`spotlift doctor`, then `spotlift retry {self.batch.name}`"
+        )
+
+
+def _outcome(fields: Mapping[str, Any]) -> ImageOutcome:
+    """An outcome as the ledger wants it; whatever else a machine may send is refused as a TypeError."""
+    return ImageOutcome(**{**fields, "message": fields.get("message") or "", "notes": tuple(fields.get("notes") or ())})
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

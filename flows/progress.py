@@ -1,0 +1,55 @@
+"""How far a batch is, as an artifact of its run that a person understands."""
+
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+from infra.records import Progress
+
+
+class ProgressArtifact:
+    """One progress bar, created with the first sign of progress and changed only when something changed."""
+
+    def __init__(self, batch: str) -> None:
+        self.batch = batch
+        self._id: UUID | None = None
+        self._shown = ""
+
+    def show(self, progress: Progress) -> None:
+        """Bring the artifact up to date."""
+        text = sentence(progress)
+        if text == self._shown or not progress.images:
+            return
+        share = 100.0 * progress.settled / progress.images
+        if self._id is None:
+            self._id = create_progress_artifact(share, key=_key(self.batch), description=text)
+        else:
+            update_progress_artifact(self._id, share, description=text)
+        self._shown = text
+
+
+def sentence(progress: Progress) -> str:
+    """Images done and in total, rejects, speed and time left, as far as they are known."""
+    parts = [f"{progress.done} of {progress.images} images enhanced"]
+    if progress.rejected:
+        parts.append(f"{progress.rejected} rejected")
+    if (speed := progress.images_per_second()) is not None:
+        parts.append(f"{speed:.1f} images/s")
+    if progress.waiting and (left := progress.seconds_left()) is not None:
+        parts.append(f"about {clock(left)} left")
+    return ", ".join(parts)
+
+
+def clock(seconds: float) -> str:
+    """A time span as people say it: 45 s, 3 min 20 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _key(batch: str) -> str:
+    """Artifact keys take lower-case letters, digits and dashes only."""
+    return "progress-" + "".join(c if c.isascii() and c.isalnum() else "-" for c in batch.lower())

@@ -1,0 +1,35 @@
+"""How a batch is cut into chunks: big enough to be worth sending, small enough to lose and to share out."""
+
+from collections.abc import Sequence
+from math import ceil
+
+from infra.records.values import NewChunk
+
+FIRST_GUESS = 1_000_000.0
+"""Input pixels per second of one machine, until a machine has shown its speed."""
+MOST_IMAGES = 500
+ROUNDS_PER_MACHINE = 2
+"""Chunks per machine at least, so that machines end at about the same time."""
+
+
+def cut(images: Sequence[tuple[str, int]], pixels_per_second: float | None, seconds: float, machines: int) -> list[NewChunk]:
+    """Cut images, given as (name, pixels) and kept in order, into chunks of about `seconds` of work each.
+
+    `pixels_per_second` is the measured speed of one machine, None before the first measurement.
+    """
+    if not images:
+        return []
+    total = sum(pixels for _, pixels in images)
+    wished = min((pixels_per_second or FIRST_GUESS) * seconds, total / (machines * ROUNDS_PER_MACHINE))
+    most = min(MOST_IMAGES, max(1, ceil(len(images) / (machines * ROUNDS_PER_MACHINE))))
+    chunks: list[NewChunk] = []
+    names: list[str] = []
+    pixels = 0
+    for name, size in images:
+        if names and (pixels + size > wished * 1.25 or len(names) == most):
+            chunks.append(NewChunk(tuple(names), pixels))
+            names, pixels = [], 0
+        names.append(name)
+        pixels += size
+    chunks.append(NewChunk(tuple(names), pixels))
+    return chunks

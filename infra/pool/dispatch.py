@@ -1,0 +1,104 @@
+"""Send work to the pool's Dask scheduler and wait for it, so that whatever happens to a machine has a name here.
+
+A Dask future may stay pending for ever when its scheduler is gone, and it hides which machine was lost. `wait_for`
+turns every end into a value or into one of the errors below, within a deadline.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from distributed import Client, KilledWorker, Security
+
+from infra.pool.certificates import Certificate
+
+LOOK_EVERY = 0.25
+CONNECT_DEADLINE = 20.0
+
+
+class PoolError(Exception):
+    """The work did not end, and not because of the work itself: it may be sent again."""
+
+
+class MachineLost(PoolError):
+    """The machine that worked on it is gone."""
+
+    def __init__(self, machine: str) -> None:
+        super().__init__(f"machine {machine} is gone")
+        self.machine = machine
+
+
+class PoolGone(PoolError):
+    """The scheduler does not answer any more, or has forgotten the work."""
+
+
+class TookTooLong(PoolError):
+    """No news of the work for longer than it may take."""
+
+
+class Stopped(Exception):
+    """The work is not wanted any more."""
+
+
+def connect(address: str, certificate: Certificate) -> Client:
+    """A client of the pool's scheduler over mutual TLS. Raises PoolGone when it does not answer in time."""
+    security = Security(
+        tls_ca_file=str(certificate.authority),
+        tls_client_cert=str(certificate.certificate),
+        tls_client_key=str(certificate.key),
+        require_encryption=True,
+    )
+    try:
+        return Client(address, security=security, timeout=CONNECT_DEADLINE, set_as_default=False)
+    except (OSError, TimeoutError) as error:
+        raise PoolGone(f"the pool's scheduler at {address} does not answer: {error}") from error
+
+
+def machines_of(client: Client) -> dict[str, int]:
+    """The machines that are checked in, with the number of tasks that each has in hand."""
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    return {str(worker["name"]): int(worker.get("metrics", {}).get("executing", 0)) for worker in workers.values()}
+
+
+def wait_for(
+    client: Client,
+    work: Callable[[Any], Any],
+    job: Any,
+    *,
+    stopped: Callable[[], bool],
+    last_news: Callable[[], float | None],
+    patience: float,
+) -> Any:
+    """`work(job)` as computed by some machine.
+
+    `stopped()` is asked all the time whether the result is still wanted. `last_news()` is the `time.monotonic()` of
+    the last sign of life of this job, None while it waits in the queue; after `patience` seconds without news the
+    job is given up. Raises MachineLost, PoolGone, TookTooLong, Stopped, or what `work` raised.
+    """
+    future = client.submit(work, job, pure=False, retries=0)
+    ended = threading.Event()
+    future.add_done_callback(lambda _: ended.set())
+    try:
+        while not ended.wait(LOOK_EVERY):
+            if stopped():
+                raise Stopped("it is not wanted any more")
+            if client.status not in ("running", "connecting"):
+                raise PoolGone(f"the connection to the pool's scheduler is {client.status}")
+            news = last_news()
+            if news is not None and time.monotonic() - news > patience:
+                raise TookTooLong(f"no news of it for {patience:.0f} s")
+        return _result(future)
+    finally:
+        future.release()
+
+
+def _result(future: Any) -> Any:
+    if future.status == "finished":
+        return future.result(timeout=CONNECT_DEADLINE)
+    if future.status != "error":
+        raise PoolGone(f"the pool's scheduler has forgotten the work ({future.status})")
+    error = future.exception(timeout=CONNECT_DEADLINE)
+    if isinstance(error, KilledWorker):
+        raise MachineLost(str(error.last_worker.name)) from None
+    raise error

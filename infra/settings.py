@@ -1,0 +1,122 @@
+"""Everything a person may set, read once and passed on as values.
+
+Sources, the stronger first: arguments, environment variables (`SPOTLIFT_…`), the file `spotlift.toml` in the
+current folder, the defaults below. Processes that Spotlift starts get their settings through the environment
+(`Settings.environment`), so a child never reads another file than its parent did.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+TOML = "spotlift.toml"
+PREFIX = "SPOTLIFT_"
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the message names each wrong one, where it comes from and what is allowed."""
+
+
+class Settings(BaseSettings):
+    """What one controller and its pool are told. Immutable: build it once with `read_settings`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    # Where things are
+    state: Path = Field(Path(".spotlift"), description="folder that holds everything a local stack writes")
+    inbox: Path | None = Field(None, description="folder that is watched for batches [STATE/inbox]")
+    outbox: Path | None = Field(None, description="folder that results are published to [STATE/outbox]")
+    ledger: str | None = Field(None, description="database URL, sqlite or postgresql+psycopg [STATE/ledger.db]")
+
+    # The Prefect server of the local stack
+    host: str = Field("127.0.0.1", description="address that the Prefect server listens on")
+    port: int = Field(4200, ge=1, le=65535, description="port of the Prefect server and its UI")
+
+    # Watching
+    quiet: Seconds = Field(3.0, description="seconds without a change after which a folder counts as complete")
+    look_every: Seconds = Field(1.0, description="seconds between two looks into the inbox")
+    shift: Seconds = Field(900.0, description="seconds of one watch_inbox run; the next run takes over")
+
+    # The pool
+    machines: int = Field(2, ge=1, le=64, description="machine processes of the local pool")
+    machine_threads: int | None = Field(None, ge=1, description="TensorFlow threads each [cores ÷ machines]")
+    idle_window: Seconds = Field(300.0, description="seconds without work after which the pool gives back all")
+    boot_deadline: Seconds = Field(120.0, description="seconds within which a machine must check in")
+
+    # The work
+    model: str = Field("fast", description="model of batches that do not name one: a shipped name or a .keras file")
+    chunk_seconds: Seconds = Field(15.0, description="work in one chunk, the unit of dispatch")
+    capacity_deadline: Seconds = Field(600.0, description="seconds a batch waits for a machine before it gives up")
+    image_deadline: Seconds = Field(600.0, description="seconds that one image may take at most")
+    attempts: int = Field(20, ge=1, description="attempts per chunk; lost machines use them up")
+    restarts: int = Field(5, ge=0, description="times that a batch whose run died is started again by itself")
+
+    @field_validator("state", "inbox", "outbox")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser().absolute()
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, env_settings: PydanticBaseSettingsSource, **_: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=TOML)
+
+    @property
+    def inbox_folder(self) -> Path:
+        return self.inbox or self.state / "inbox"
+
+    @property
+    def outbox_folder(self) -> Path:
+        return self.outbox or self.state / "outbox"
+
+    @property
+    def work_folder(self) -> Path:
+        """Unpacked inputs, receipts and previews of the batches in hand; nobody's results."""
+        return self.state / "work"
+
+    @property
+    def logs(self) -> Path:
+        return self.state / "logs"
+
+    @property
+    def ledger_url(self) -> str:
+        return self.ledger or f"sqlite:///{self.state / 'ledger.db'}"
+
+    @property
+    def threads(self) -> int:
+        """TensorFlow threads of one local machine."""
+        return self.machine_threads or max(1, (os.cpu_count() or 1) // self.machines)
+
+    def environment(self) -> dict[str, str]:
+        """The environment variables from which a child process reads exactly these settings."""
+        return {
+            PREFIX + name.upper(): str(value)
+            for name, value in self.model_dump(mode="json").items()
+            if value is not None
+        }
+
+
+def read_settings(**overrides: Any) -> Settings:
+    """Settings from all sources; `overrides` that are None do not count. Raises SettingsError."""
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        lines = [_line(str(e["loc"][0]) if e["loc"] else "?", e["msg"], e.get("input")) for e in error.errors()]
+        raise SettingsError("\n".join(lines)) from error
+    except ValueError as error:  # TOML that does not parse
+        raise SettingsError(f"{Path(TOML).absolute()} cannot be read: {error}") from error
+
+
+def _line(name: str, message: str, value: object) -> str:
+    if name not in Settings.model_fields:
+        known = ", ".join(sorted(Settings.model_fields))
+        return f"{TOML} has a setting {name!r} that does not exist; known are {known}"
+    variable = PREFIX + name.upper()
+    origin = f"environment variable {variable}" if variable in os.environ else f"{TOML} or argument {name!r}"
+    return f"setting {name!r} = {value!r} ({origin}): {message}"

@@ -1,0 +1,166 @@
+"""The local stack: a Prefect server with its UI and the worker of the work pool `control`, up and down.
+
+Both are long-lived processes in the background. `up` is repeatable and mends: what lives is kept, what died is
+started again. Which port a running server listens on is read from its record, so that later commands need no option.
+"""
+
+import os
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from infra.processes import Process, ProcessDied, Processes
+from infra.settings import Settings
+
+SERVER = "prefect-server"
+CONTROL_WORKER = "control-worker"
+CONTROL_POOL = "control"
+GPU_POOL = "spot-gpu"
+
+START_DEADLINE = 120.0
+
+
+class StackError(Exception):
+    """The local stack cannot be brought up; a sentence, with what to do."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the Prefect server of a stack answers."""
+
+    host: str
+    port: int
+
+    @property
+    def ui(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def api(self) -> str:
+        return f"{self.ui}/api"
+
+
+def stack_processes(settings: Settings) -> Processes:
+    """The processes of this state folder that outlive commands."""
+    return Processes(settings.state / "run", settings.logs, mark=str(settings.state))
+
+
+def address(settings: Settings) -> Address:
+    """Of the running server; of the one that `up` would start if none runs."""
+    server = stack_processes(settings).find(SERVER)
+    if server is None:
+        return Address(settings.host, settings.port)
+    return Address(server.details["host"], int(server.details["port"]))
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The environment of everything that talks to the stack's Prefect server."""
+    at = address(settings)
+    return {
+        **os.environ,
+        **settings.environment(),
+        "PREFECT_HOME": str(settings.state / "prefect"),
+        "PREFECT_API_URL": at.api,
+        "PREFECT_SERVER_UI_API_URL": at.api,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
+        "PREFECT_CLI_PROMPT": "false",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PREFECT_WORKER_PREFETCH_SECONDS": "1",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "DO_NOT_TRACK": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def start_server(settings: Settings, say: Callable[[str], None]) -> Address:
+    """A Prefect server that answers, started if none runs. Raises StackError with the end of its log."""
+    processes = stack_processes(settings)
+    if processes.find(SERVER) is None:
+        at = Address(settings.host, settings.port)
+        if not _free(at):
+            raise StackError(
+                f"port {at.port} is in use by another program: choose another with --port or SPOTLIFT_PORT, "
+                "or end that program"
+            )
+        say("starting the Prefect server")
+        processes.start(
+            SERVER,
+            [sys.executable, "-m", "prefect", "server", "start", "--host", at.host, "--port", str(at.port)],
+            environment(settings),
+            {"host": at.host, "port": str(at.port)},
+        )
+    at = address(settings)
+    wait_for(lambda: answers(at), processes, SERVER, "the Prefect server")
+    return at
+
+
+def start_control_worker(settings: Settings) -> Process:
+    """The Prefect worker that runs the watcher and the pool keeper."""
+    return stack_processes(settings).start(CONTROL_WORKER, worker_command(CONTROL_POOL), environment(settings))
+
+
+def worker_command(pool: str, name: str | None = None) -> list[str]:
+    """The command of a Prefect worker of type process for a work pool that exists."""
+    named = ["--name", name] if name else []
+    return [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process", *named]
+
+
+def state_of(settings: Settings) -> Mapping[str, bool]:
+    """Which processes of the stack live."""
+    processes = stack_processes(settings)
+    return {name: processes.find(name) is not None for name in (SERVER, CONTROL_WORKER)}
+
+
+def stop_work(settings: Settings) -> list[str]:
+    """End everything of the stack but the server: the control worker, then whatever else still lives."""
+    processes = stack_processes(settings)
+    lived = [process.name for process in processes.all() if process.alive()]
+    processes.stop([CONTROL_WORKER])
+    server = processes.find(SERVER)
+    processes.sweep(spare=server.pid if server else None)
+    return lived
+
+
+def stop_server(settings: Settings) -> None:
+    """End the server, and anything that was missed."""
+    processes = stack_processes(settings)
+    processes.stop([SERVER])
+    processes.sweep()
+
+
+def answers(at: Address) -> bool:
+    """Whether a Prefect server says that it is healthy."""
+    try:
+        with urllib.request.urlopen(f"{at.api}/health", timeout=2) as reply:
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def wait_for(
+    ready: Callable[[], bool], processes: Processes, name: str, what: str, deadline: float = START_DEADLINE
+) -> None:
+    """Wait until ready; raises ProcessDied as soon as the process is dead, StackError after the deadline."""
+    until = time.monotonic() + deadline
+    while not ready():
+        if processes.find(name) is None:
+            raise ProcessDied(f"{what} ended while starting. The end of its log:\n{processes.tail(name)}")
+        if time.monotonic() > until:
+            raise StackError(f"{what} did not answer within {deadline:.0f} s. The end of its log:\n{processes.tail(name)}")
+        time.sleep(0.1)
+
+
+def _free(at: Address) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((at.host, at.port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,61 @@
+"""What a machine may do with a store: five verbs in the words of the standard library.
+
+A machine's code knows no module of ours but its own, so it gets its stores as values of this class and needs no
+error type from here: a file that is not there is a FileNotFoundError, any other trouble an OSError.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.storage.store import ABSENT, AlreadyThere, Missing, StorageError, Store
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A store as a machine sees it; small, and it travels as a value."""
+
+    store: Store
+
+    def local_path(self, key: str) -> Path | None:
+        """The file itself where it can be read in place, else None: then `download` it."""
+        with _plainly():
+            return self.store.local_path(key)
+
+    def download(self, key: str, path: Path) -> None:
+        """Copy the file to `path`."""
+        with _plainly():
+            self.store.download(key, path)
+
+    def publish(self, path: Path, key: str) -> bool:
+        """Make the file visible under `key`; False if something was there already, which stays as it is."""
+        with _plainly():
+            try:
+                self.store.upload(path, key, if_version=ABSENT)
+            except AlreadyThere:
+                return False
+            return True
+
+    def read_if_there(self, key: str) -> bytes | None:
+        """The content of the file, None if there is none."""
+        with _plainly():
+            try:
+                return self.store.read(key)
+            except Missing:
+                return None
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write the file, replacing what was there."""
+        with _plainly():
+            self.store.write(key, data)
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    try:
+        yield
+    except Missing as error:
+        raise FileNotFoundError(str(error)) from error
+    except StorageError as error:
+        raise OSError(str(error)) from error

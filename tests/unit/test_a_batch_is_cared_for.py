@@ -1,0 +1,72 @@
+"""The policy that keeps batches going when their runs die."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import product
+
+import pytest
+
+from flows.care import PENDING_DEADLINE, Care, Patient, RunState, care_for
+from infra.states import OPEN_BATCHES, BatchState
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+RUNNING = Patient(
+    state=BatchState.RUNNING, has_run=True, run=RunState.RUNNING, run_since=NOW, lease_until=NOW + SECOND, restarts=0
+)
+
+
+def test_a_new_batch_gets_its_first_run():
+    new = replace(RUNNING, state=BatchState.ARRIVED, has_run=False, run=RunState.NONE, lease_until=None)
+    assert care_for(new, 5, NOW) is Care.START
+
+
+def test_a_batch_whose_run_shows_signs_of_life_is_left_alone():
+    assert care_for(RUNNING, 5, NOW) is Care.NOTHING
+
+
+def test_a_batch_in_the_queue_waits_for_the_pool_as_long_as_it_takes():
+    queued = replace(RUNNING, run=RunState.QUEUED, lease_until=None, run_since=NOW - timedelta(days=1))
+    assert care_for(queued, 5, NOW) is Care.NOTHING
+
+
+def test_a_crash_that_the_server_knows_of_is_mended_at_once():
+    crashed = replace(RUNNING, run=RunState.ENDED, lease_until=None)
+    assert care_for(crashed, 5, NOW) is Care.RESTART
+
+
+def test_a_crash_that_nobody_reported_is_mended_when_the_lease_runs_out():
+    silent = replace(RUNNING, lease_until=NOW - SECOND)
+    assert care_for(silent, 5, NOW) is Care.RESTART
+
+
+def test_a_run_that_was_taken_but_never_began_is_replaced():
+    stuck = replace(RUNNING, run=RunState.PENDING, lease_until=None, run_since=NOW - PENDING_DEADLINE)
+    assert care_for(stuck, 5, NOW) is Care.RESTART
+    assert care_for(replace(stuck, run_since=NOW), 5, NOW) is Care.NOTHING
+
+
+def test_a_batch_that_kills_every_run_is_given_up():
+    hopeless = replace(RUNNING, run=RunState.ENDED, lease_until=None, restarts=5)
+    assert care_for(hopeless, 5, NOW) is Care.GIVE_UP
+
+
+def test_cancelling_the_run_in_the_ui_cancels_the_batch():
+    cancelled = replace(RUNNING, run=RunState.CANCELLED, lease_until=None)
+    assert care_for(cancelled, 5, NOW) is Care.CANCEL
+
+
+def test_a_cancelled_batch_that_nobody_works_on_any_more_ends():
+    asked = replace(RUNNING, state=BatchState.CANCELLING, run=RunState.ENDED, lease_until=None)
+    assert care_for(asked, 5, NOW) is Care.CANCEL
+
+
+@pytest.mark.parametrize("state", sorted(OPEN_BATCHES))
+@pytest.mark.parametrize("run", list(RunState))
+def test_no_open_batch_is_left_alone_for_ever(state: BatchState, run: RunState):
+    """With its lease run out long ago, only a place in the queue is a reason to do nothing."""
+    long_ago = NOW - timedelta(hours=1)
+    for lease, has_run in product((None, long_ago), (True, False)):
+        patient = Patient(state, has_run, run, long_ago, lease, restarts=0)
+        idle = care_for(patient, 5, NOW) is Care.NOTHING
+        assert not idle or (run is RunState.QUEUED and has_run)
