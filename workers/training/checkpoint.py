@@ -4,24 +4,14 @@ import json
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 
-from workers.training.recipe import Recipe, TrainingError
+from workers.training.recipe import TrainingError
+from workers.training.trainee import Trainee
 
 
-class Trainable(Protocol):
-    """What has a state worth keeping."""
-
-    recipe: Recipe
-    step: int
-    seconds: float
-
-    def variables(self) -> list[Any]: ...
-
-
-def save(trainee: Trainable, into: Path) -> None:
+def save(trainee: Trainee, into: Path) -> None:
     """Write the state to `into/checkpoint.npz`, replacing the one before in one move."""
     arrays = {str(i): variable.numpy() for i, variable in enumerate(trainee.variables())}
     about = {"recipe": asdict(trainee.recipe), "step": trainee.step, "seconds": trainee.seconds}
@@ -30,7 +20,7 @@ def save(trainee: Trainable, into: Path) -> None:
     fresh.replace(into / "checkpoint.npz")
 
 
-def restore(trainee: Trainable, into: Path) -> None:
+def restore(trainee: Trainee, into: Path) -> None:
     """Take over the state in `into`, if there is one.
 
     Raises TrainingError when it is damaged, or the state of a training by another recipe.
