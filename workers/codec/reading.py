@@ -62,7 +62,7 @@ def open_image(path: Path, max_pixels: int) -> Source:
     image = _opened(path, kind)
     check_input(path.name, image.width, image.height, max_pixels)
     picture = _described(path, kind, image, outline, facts)
-    return VipsSource(path, image, picture, facts is not None and facts.associated_alpha)
+    return VipsSource(path, image, picture)
 
 
 def _opened(path: Path, kind: str) -> Any:
@@ -143,11 +143,10 @@ def _field(image: Any, name: str, default: Any) -> Any:
 class VipsSource:
     """Rows of a file that libvips reads."""
 
-    def __init__(self, path: Path, image: Any, picture: Picture, associated_alpha: bool) -> None:
+    def __init__(self, path: Path, image: Any, picture: Picture) -> None:
         self.picture = picture
         self._path = path
         self._region = pyvips.Region.new(image)
-        self._associated_alpha = associated_alpha
         self._next = 0
 
     def rows(self, count: int) -> Pixels:
@@ -159,16 +158,7 @@ class VipsSource:
             raise explained(self._path, picture.format, error) from None
         self._next += count
         flat: Pixels = np.frombuffer(data, picture.dtype)
-        pixels = flat.reshape(count, picture.width, picture.bands)
-        return _separated(pixels) if self._associated_alpha and picture.alpha else pixels
-
-
-def _separated(pixels: Pixels) -> Pixels:
-    """Colours that were multiplied with their alpha, divided by it again."""
-    top = np.iinfo(pixels.dtype).max
-    alpha = np.maximum(pixels[..., -1:].astype(np.float64), 1)
-    colours = np.minimum(np.rint(pixels[..., :-1] * (top / alpha)), top).astype(pixels.dtype)
-    return np.concatenate([colours, pixels[..., -1:]], axis=-1)
+        return flat.reshape(count, picture.width, picture.bands)
 
 
 def explained(path: Path, kind: str, error: Exception) -> Rejected:

@@ -1,22 +1,19 @@
-"""What libvips does not tell of a TIFF: whether its alpha is multiplied in, whether it is camera raw,
-whether it ends early."""
+"""What libvips does not tell of a TIFF: whether it is camera raw, whether it is lossy, whether it ends early."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from workers.codec.directory import DirectoryError, entries, layout
 
-_NEW_SUBFILE_TYPE, _COMPRESSION, _EXTRA_SAMPLES, _DNG_VERSION = 254, 259, 338, 50706
+_NEW_SUBFILE_TYPE, _COMPRESSION, _DNG_VERSION = 254, 259, 50706
 _OFFSETS, _LENGTHS = (273, 324), (279, 325)  # of strips, of tiles
 _LOSSY = {6, 7, 33003, 33005, 34712, 34892, 50001}  # JPEG, JPEG 2000, lossy DNG, WebP
-_ASSOCIATED = 1
 
 
 @dataclass(frozen=True)
 class Facts:
     """Of the first directory of a TIFF file."""
 
-    associated_alpha: bool
     lossless: bool
     camera_raw: bool
 
@@ -28,7 +25,6 @@ def facts(path: Path) -> Facts | None:
     except DirectoryError:
         return None
     return Facts(
-        associated_alpha=tags.get(_EXTRA_SAMPLES, ())[:1] == (_ASSOCIATED,),
         lossless=not _LOSSY.intersection(tags.get(_COMPRESSION, ())),
         # A raw file shows a small preview in its first directory; enlarging that would pass for the photo.
         camera_raw=_DNG_VERSION in tags or bool(tags.get(_NEW_SUBFILE_TYPE, (0,))[0] & 1),
