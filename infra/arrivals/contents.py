@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import imagesize
 
-from infra.arrivals.names import READY, WISH, is_image_name, is_noise, unprintable
+from infra.arrivals.names import READY, WISH, is_image_name, is_noise, printable, unprintable
 from infra.arrivals.reasons import ArrivalError, ArrivalReason, WishError
 from infra.arrivals.walk import walk
 from infra.storage.places import is_key
@@ -66,7 +66,7 @@ def survey(folder: Path) -> Survey:
                 except PermissionError:
                     why = "reading it is forbidden; give everybody the right to it"
             if why:
-                ignored.append(Ignored(_printable(name), why))
+                ignored.append(Ignored(printable(name), why))
     if not images:
         raise ArrivalError(ArrivalReason.EMPTY, _nothing_found(folder.name, ignored))
     return Survey(tuple(images), tuple(ignored))
@@ -104,10 +104,6 @@ def _why_ignored(name: str, mode: int) -> str:
     if unprintable(name) or not is_key(name):
         return "its name is not valid Unicode, holds control characters or is too long; rename it"
     return ""
-
-
-def _printable(name: str) -> str:
-    return "".join("\N{REPLACEMENT CHARACTER}" if unprintable(char) else char for char in name)
 
 
 def _nothing_found(name: str, ignored: list[Ignored]) -> str:

@@ -1,10 +1,11 @@
 """Puts a person's folder, zip or image into the inbox such that no watcher ever sees half of it."""
 
-import errno
+import fcntl
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from uuid import uuid4
@@ -26,8 +27,6 @@ from infra.arrivals.walk import walk
 from infra.arrivals.wish import Wish, read_wish, write_wish
 from infra.storage.store import RESERVED
 from infra.storage.trouble import in_words
-
-_OCCUPIED = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR)
 
 
 def hand_in(
@@ -110,24 +109,24 @@ def _copy_folder(source: Path, target: Path) -> None:
 
 
 def _enter(prepared: Path, inbox: Path, wanted: str, taken: Callable[[str], bool]) -> str:
-    """Give the prepared batch the first free name."""
-    for number in count(1):
-        ending = f"-{number}" if number > 1 else ""
-        name = wanted[: MAX_BATCH_NAME - len(ending)] + ending
-        if taken(name) or name in {batch_name(entry.name) for entry in inbox.iterdir()}:
-            continue
-        try:
-            _rename_to_free(prepared, inbox / f"{name}{prepared.suffix}")
-        except OSError as error:
-            if error.errno in _OCCUPIED:
-                continue  # somebody else has handed in this name a moment ago
-            raise
+    """Give the prepared batch the first free name, one hand-in at a time: a folder and a zip share names."""
+    with _locked(inbox):
+        there = {batch_name(entry.name) for entry in inbox.iterdir()}
+        endings = (f"-{number}" if number > 1 else "" for number in count(1))
+        names = (wanted[: MAX_BATCH_NAME - len(ending)] + ending for ending in endings)
+        name = next(name for name in names if name not in there and not taken(name))
+        if prepared.is_dir():
+            prepared.rename(inbox / name)  # fails on a folder with something in it
+        else:
+            os.link(prepared, inbox / f"{name}.zip")  # fails on anything; `prepared` goes with its folder
         return name
-    raise AssertionError("numbers do not end")
 
 
-def _rename_to_free(prepared: Path, target: Path) -> None:
-    if prepared.is_dir():
-        prepared.rename(target)  # fails on a folder with something in it
-    else:
-        os.link(prepared, target)  # fails on anything; the name in `prepared` goes with its folder
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -19,7 +19,9 @@ from infra.arrivals.names import (
     check_batch_name,
     is_noise,
     is_unfinished,
+    is_unicode,
     is_zip_name,
+    printable,
     printable_name,
 )
 from infra.arrivals.reasons import ArrivalError, ArrivalReason
@@ -63,7 +65,7 @@ def look(inbox: Path, skip: Container[str] = ()) -> list[Arrival]:
     """
     arrivals = []
     for entry in _entries(inbox):
-        if entry.name not in skip and (entry.is_dir() or is_zip_name(entry.name)):
+        if _may_be_batch(entry) and entry.name not in skip:
             try:
                 arrivals.append(_arrival(entry))
             except FileNotFoundError:
@@ -72,8 +74,8 @@ def look(inbox: Path, skip: Container[str] = ()) -> list[Arrival]:
 
 
 def strays(inbox: Path) -> list[str]:
-    """Return the names of files that lie beside the batches, where nobody will take them."""
-    return [entry.name for entry in _entries(inbox) if not entry.is_dir() and not is_zip_name(entry.name)]
+    """Return, in print, the names of what lies beside the batches, where nobody will take it."""
+    return [printable(entry.name) for entry in _entries(inbox) if not _may_be_batch(entry)]
 
 
 def is_ready(arrival: Arrival, now: datetime, quiet: timedelta) -> bool:
@@ -119,6 +121,11 @@ def _entries(inbox: Path) -> list[os.DirEntry[str]]:
     return sorted(entries, key=lambda entry: entry.name)
 
 
+def _may_be_batch(entry: os.DirEntry[str]) -> bool:
+    """Folders and zips; a name that is not Unicode could not even be written into the ledger."""
+    return is_unicode(entry.name) and (entry.is_dir() or is_zip_name(entry.name))
+
+
 def _arrival(entry: os.DirEntry[str]) -> Arrival:
     path = Path(entry.path)
     own = path.lstat()
@@ -126,7 +133,7 @@ def _arrival(entry: os.DirEntry[str]) -> Arrival:
     found = [("", own)]
     try:
         found += walk(path) if stat.S_ISDIR(own.st_mode) else []
-    except PermissionError as error:
+    except OSError as error:
         refusal = ArrivalError(ArrivalReason.UNREADABLE, sentence(error, f"looking into {entry.name!r}"))
     files = [(name, info) for name, info in found if stat.S_ISREG(info.st_mode) and not is_noise(name)]
     return Arrival(

@@ -80,6 +80,16 @@ def unprintable(name: str) -> bool:
     return not name.isprintable() and any(unicodedata.category(char) in ("Cc", "Cs") for char in name)
 
 
+def printable(name: str) -> str:
+    """Return a name for people to read, with a mark in place of what `unprintable` finds."""
+    return "".join("\N{REPLACEMENT CHARACTER}" if unprintable(char) else char for char in name)
+
+
+def is_unicode(name: str) -> bool:
+    """Say whether a name from the file system is valid Unicode; bytes that are not come as surrogates."""
+    return not any("\ud800" <= char <= "\udfff" for char in name)
+
+
 def has_drive(name: str) -> bool:
     """Say whether a name starts with a drive letter, as on Windows."""
     return re.match(r"[A-Za-z]:", name) is not None
