@@ -131,9 +131,7 @@ def test_links_are_never_followed(inbox: Path, photos: Path, tmp_path: Path) -> 
     assert (inbox / "photos" / "folder").is_symlink()
 
 
-def test_a_link_to_the_source_itself_is_what_the_person_meant(
-    inbox: Path, photos: Path, tmp_path: Path
-) -> None:
+def test_a_link_to_the_source_itself_is_what_the_person_meant(inbox: Path, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "newest").symlink_to(photos)
     assert hand_in(tmp_path / "newest", inbox, None, None, is_free) == "photos"
 
@@ -179,28 +177,46 @@ HAND_IN = """
 import sys
 from pathlib import Path
 from infra.arrivals import hand_in
-print(hand_in(Path(sys.argv[1]), Path(sys.argv[2]), None, None, lambda name: False))
+source, inbox, times = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+print("here", flush=True)
+sys.stdin.readline()
+for _ in range(times):
+    print(hand_in(source, inbox, None, None, lambda name: False))
 """
 
 
+def start_handing_in(source: Path, inbox: Path, times: int) -> subprocess.Popen[str]:
+    """Start a process that will hand in as soon as it gets a line."""
+    command = [sys.executable, "-c", HAND_IN, str(source), str(inbox), str(times)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "here\n"
+    return process
+
+
 def test_people_who_hand_in_the_same_name_at_once_get_different_ones(inbox: Path, photos: Path) -> None:
-    path = zip_of(photos)
-    running = [
-        subprocess.Popen([sys.executable, "-c", HAND_IN, source, inbox], stdout=subprocess.PIPE, text=True)
-        for source in [photos, photos, photos, path, path, path]
-    ]
-    names = [process.communicate()[0].strip() for process in running]
-    assert len(set(names)) == 6
+    sources = [photos, zip_of(photos)] * 2
+    running = [start_handing_in(source, inbox, 10) for source in sources]
+    for process in running:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    names = [name for process in running for name in process.communicate()[0].split()]
+    assert len(set(names)) == 40
     assert sorted(arrival.name for arrival in look(inbox)) == sorted(names)
 
 
 def test_a_watcher_never_sees_half_a_batch(inbox: Path, tmp_path: Path) -> None:
     for number in range(300):
         put(tmp_path / "photos" / f"{number}.png")
-    process = subprocess.Popen([sys.executable, "-c", HAND_IN, tmp_path / "photos", inbox])
+    process = start_handing_in(tmp_path / "photos", inbox, 1)
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
     seen = set()
     while process.poll() is None:
         seen |= {(arrival.files, arrival.marked_ready) for arrival in look(inbox)}
+    process.communicate()
     seen |= {(arrival.files, arrival.marked_ready) for arrival in look(inbox)}
     assert seen == {(300, True)}
     assert [path.name for path in inbox.iterdir()] == ["photos"]

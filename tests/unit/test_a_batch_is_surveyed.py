@@ -1,6 +1,7 @@
 """What is found in a batch's folder: images with their sizes, the wish, and what is passed over."""
 
 import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -58,8 +59,12 @@ def test_a_size_that_cannot_be_read_is_unknown_and_the_image_is_kept(batch: Path
 
 
 def test_a_header_made_to_waste_time_is_given_up(batch: Path) -> None:
-    put(batch / "cat.jpg", b"\xff\xd8" + b"\0" * 20_000_000)
-    assert survey(batch).images[0].width is None
+    frame = b"\xff\xc0" + struct.pack(">HBHHB", 11, 8, 23, 37, 1) + b"\1\x11\0"
+    put(batch / "a.jpg", b"\xff\xd8" + b"\0" * 100 + frame)
+    put(batch / "b.jpg", b"\xff\xd8" + b"\0" * 10_000 + frame)
+    honest, made = survey(batch).images
+    assert (honest.width, honest.height) == (37, 23)
+    assert (made.width, made.height) == (None, None)
 
 
 def test_images_are_sorted_and_found_at_any_depth(batch: Path) -> None:
@@ -91,9 +96,7 @@ def test_what_is_no_image_is_listed_with_its_reason(batch: Path, tmp_path: Path)
     }
 
 
-@pytest.mark.parametrize(
-    "name", [".hidden.png", "__MACOSX/cat.png", "Thumbs.db", "_READY", "batch.toml", ".git/a.png"]
-)
+@pytest.mark.parametrize("name", [".hidden.png", "__MACOSX/cat.png", "Thumbs.db", "_READY", "batch.toml", ".git/a.png"])
 def test_what_is_no_content_is_not_mentioned(batch: Path, name: str) -> None:
     put(batch / "cat.png")
     put(batch / name)
