@@ -1,7 +1,6 @@
 """The story of one batch: register → capacity → enhance → outcomes → report."""
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -24,18 +23,20 @@ from infra.pool.dispatch import Stopped
 from infra.records import Batch, Chunk, Ledger
 from infra.settings import Settings, read_settings
 from infra.states import OPEN_BATCHES, BatchEnd, BatchState
-from infra.storage import LocalStore
+from infra.storage import LocalStore, StorageError
 from infra.storage.shelf import Shelf
+from workers.chunk import WrongModel
+from workers.model import ModelError
 
 LEASE: Final = 20.0
 """Seconds after which a run that shows no sign of life may be replaced by another."""
 PULSE: Final = 0.5
-MOST_TASKS: Final = 64
+TASK_RUNNER: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=64)
 EXTRA_CHUNKS: Final = 1
 """Chunks that wait at the scheduler beyond one per machine, so that no machine waits for the next."""
 
 
-@flow(name="process-batch", flow_run_name="{batch}", task_runner=ThreadPoolTaskRunner(max_workers=MOST_TASKS))
+@flow(name="process-batch", flow_run_name="{batch}", task_runner=TASK_RUNNER)
 def process_batch(batch: str) -> State[Any]:
     """Enhance one batch of the inbox; its results, manifest and report go to the outbox.
 
@@ -68,6 +69,13 @@ def _process(settings: Settings, ledger: Ledger, row: Batch) -> State[Any]:
         return _failed(ledger, row, error.end, error.message)
     except NoCapacity as error:
         return _failed(ledger, row, BatchEnd.NO_CAPACITY, str(error))
+    except (ModelError, WrongModel) as error:
+        return _failed(ledger, row, BatchEnd.BAD_MODEL, str(error))
+    except (OSError, StorageError) as error:  # a full disk, say, here or on a machine
+        return _failed(ledger, row, BatchEnd.INTERNAL_ERROR, f"{error}. `spotlift retry {row.name}` goes on")
+    except LostMachine as error:
+        message = f"one chunk lost {settings.attempts + 1} machines; {error}. `spotlift retry {row.name}` goes on"
+        return _failed(ledger, row, BatchEnd.GAVE_UP, message)
     except Stopped:
         return _stopped(ledger, row)
     finally:

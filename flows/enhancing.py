@@ -221,7 +221,8 @@ class Enhancing:
                 "or it breaks a decoder. Save it again with another program, or make it smaller"
             )
             self._record(
-                attempt, [ImageOutcome(hand.image, done=False, reason=RejectReason.KILLS_MACHINES.value, message=message)]
+                attempt,
+                [ImageOutcome(hand.image, done=False, reason=RejectReason.KILLS_MACHINES.value, message=message)],
             )
 
     def _forget_client(self) -> None:

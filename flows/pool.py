@@ -1,4 +1,4 @@
-"""One life of the pool: bring up machines and the worker of `spot-gpu`, keep them while there is work, give all back."""
+"""One life of the pool: bring up machines and the worker of `spot-gpu`, keep them while there is work, end."""
 
 import time
 from collections.abc import Callable

@@ -1,9 +1,11 @@
 """How far a batch is, as an artifact of its run that a person understands."""
 
+from typing import cast
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
+from flows.spans import clock
 from infra.records import Progress
 
 
@@ -22,7 +24,7 @@ class ProgressArtifact:
             return
         share = 100.0 * progress.settled / progress.images
         if self._id is None:
-            self._id = create_progress_artifact(share, key=_key(self.batch), description=text)
+            self._id = cast(UUID, create_progress_artifact(share, key=_key(self.batch), description=text))
         else:
             update_progress_artifact(self._id, share, description=text)
         self._shown = text
@@ -38,16 +40,6 @@ def sentence(progress: Progress) -> str:
     if progress.waiting and (left := progress.seconds_left()) is not None:
         parts.append(f"about {clock(left)} left")
     return ", ".join(parts)
-
-
-def clock(seconds: float) -> str:
-    """A time span as people say it: 45 s, 3 min 20 s, 2 h 05 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def _key(batch: str) -> str:

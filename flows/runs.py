@@ -32,7 +32,13 @@ PROCESS_BATCH: Final = "process-batch/process-batch"
 SPOT_POOL: Final = "spot-pool/spot-pool"
 WATCH_INBOX: Final = "watch-inbox/watch-inbox"
 
-LIVING: Final = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING, StateType.PAUSED)
+LIVING: Final = (
+    StateType.SCHEDULED,
+    StateType.PENDING,
+    StateType.RUNNING,
+    StateType.CANCELLING,
+    StateType.PAUSED,
+)
 
 
 class ServerUnreachable(Exception):

@@ -54,7 +54,11 @@ class Processes:
         self.mark = mark
 
     def start(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str], details: Mapping[str, str] | None = None
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        details: Mapping[str, str] | None = None,
     ) -> Process:
         """The living process of that name, started if there is none."""
         if (living := self.find(name)) is not None:

@@ -152,7 +152,9 @@ def wait_for(
         if processes.find(name) is None:
             raise ProcessDied(f"{what} ended while starting. The end of its log:\n{processes.tail(name)}")
         if time.monotonic() > until:
-            raise StackError(f"{what} did not answer within {deadline:.0f} s. The end of its log:\n{processes.tail(name)}")
+            raise StackError(
+                f"{what} did not answer within {deadline:.0f} s. The end of its log:\n{processes.tail(name)}"
+            )
         time.sleep(0.1)
 
 

@@ -72,7 +72,7 @@ def _work_off_image(image: ImageJob, job: ChunkJob, upscaler: Upscaler, machine:
         outcome = _rejected(outcome, rejected.reason, rejected.message, began)
     except OSError:
         raise  # a full disk or an unreachable store is not the image's fault
-    except Exception as error:  # noqa: BLE001 - one image never stops a batch, whatever is wrong with it
+    except Exception as error:
         log.exception("%s", image.source)
         outcome = _rejected(outcome, RejectReason.UNEXPECTED, f"it could not be enhanced: {error!r}", began)
     finally:
@@ -96,7 +96,9 @@ def _at_hand(files: Files, key: str, folder: Path) -> Path:
         files.download(key, copy)
         return copy
     except FileNotFoundError as missing:
-        raise Rejected(RejectReason.MISSING, "the file was there when the batch arrived and is not any more") from missing
+        raise Rejected(
+            RejectReason.MISSING, "the file was there when the batch arrived and is not any more"
+        ) from missing
 
 
 def _publish(enhanced: Enhanced, result: Path, image: ImageJob, job: ChunkJob, outcome: Outcome) -> Outcome:

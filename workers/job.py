@@ -59,7 +59,7 @@ class ChunkJob:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one image ended: done, or rejected with a reason. All fields are plain JSON values; sizes in pixels, bytes."""
+    """How one image ended: done, or rejected with a reason. Plain JSON values; sizes in pixels and bytes."""
 
     image_id: int
     done: bool

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 log = logging.getLogger("spotlift.machine")
 
@@ -82,10 +83,10 @@ async def serve(options: argparse.Namespace) -> None:
         going.cancel()
 
 
-async def _hands_empty(worker: object) -> None:
+async def _hands_empty(worker: Any) -> None:
     """Wait until no task runs here, but no longer than the deadline."""
     until = time.monotonic() + LEAVE_DEADLINE
-    while getattr(worker, "state").executing_count and time.monotonic() < until:
+    while worker.state.executing_count and time.monotonic() < until:
         await asyncio.sleep(0.05)
 
 

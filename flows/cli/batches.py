@@ -11,10 +11,11 @@ from rich.table import Table
 
 from flows.cli.talk import JsonOption, StateOption, UserError, err, out, plain, print_json
 from flows.cli.watching import watch
-from flows.progress import clock, sentence
+from flows.progress import sentence
+from flows.spans import clock
 from infra import stack
 from infra.arrivals import Wish, hand_in
-from infra.records import Batch, Ledger, Unknown
+from infra.records import Batch, Ledger
 from infra.settings import Settings, read_settings
 from infra.states import OPEN_BATCHES, RETRYABLE_BATCHES, BatchState, ImageState
 
@@ -32,16 +33,26 @@ def submit(
     source: Annotated[Path, typer.Argument(help="Folder, zip or single image.")],
     name: Annotated[str | None, typer.Option(help="Name of the batch. [default: that of SOURCE]")] = None,
     model: Annotated[str | None, typer.Option(help="A shipped model, or a .keras file. [default: fast]")] = None,
-    output_format: Annotated[str | None, typer.Option("--format", help="png, jpeg, webp, tiff, bmp, gif. [default: as is]")] = None,
+    output_format: Annotated[
+        str | None, typer.Option("--format", help="png, jpeg, webp, tiff, bmp, gif. [default: as is]")
+    ] = None,
     note: Annotated[str, typer.Option(help="A remark that stays with the batch.")] = "",
     tonight: Annotated[bool, typer.Option("--tonight", help="Leave it for the night run.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Show progress until it has ended; exit 0 only if every image is enhanced.")] = False,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Show progress until it has ended; exit 0 only if every image is enhanced."),
+    ] = False,
     state: StateOption = None,
 ) -> None:
     """Put a batch into the inbox. The watcher takes it within seconds."""
     settings = read_settings(state=state)
     ledger = _ledger(settings)
-    wished: dict[str, Any] = {"model": model, "output_format": output_format, "note": note, "tonight": tonight}
+    wished: dict[str, Any] = {
+        "model": model,
+        "output_format": output_format,
+        "note": note,
+        "tonight": tonight,
+    }
     given = {key: value for key, value in wished.items() if value}
     wish = Wish(**{"model": settings.model, **given}) if given else None
     batch = hand_in(source, settings.inbox_folder, name, wish, taken=lambda n: ledger.find_batch(n) is not None)
@@ -97,11 +108,27 @@ def machines(
     if not rows:
         out.print("No machine is rented: there is no work.")
         return
-    table = Table("machine", "state", "ended as", "process", "requested", "checked in", "life", box=None, header_style="dim")
+    table = Table(
+        "machine",
+        "state",
+        "ended as",
+        "process",
+        "requested",
+        "checked in",
+        "life",
+        box=None,
+        header_style="dim",
+    )
     for row in rows:
         booted = f"after {(row.checked_in_at - row.requested_at).total_seconds():.0f} s" if row.checked_in_at else "–"
         table.add_row(
-            row.name, row.state, row.end or "", "alive" if alive[row.name] else "gone", _when(row.requested_at), booted, str(row.life_id)
+            row.name,
+            row.state,
+            row.end or "",
+            "alive" if alive[row.name] else "gone",
+            _when(row.requested_at),
+            booted,
+            str(row.life_id),
         )
     out.print(table)
 
@@ -122,7 +149,11 @@ def fetch(
     for file in sorted(path for path in source.rglob("*") if path.is_file()):
         target = to / file.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.exists() or target.stat().st_size != file.stat().st_size or target.stat().st_mtime < file.stat().st_mtime:
+        if (
+            not target.exists()
+            or target.stat().st_size != file.stat().st_size
+            or target.stat().st_mtime < file.stat().st_mtime
+        ):
             draft = target.with_name(f".{target.name}.part")
             shutil.copy2(file, draft)
             draft.replace(target)
@@ -188,7 +219,10 @@ def _unless_up(settings: Settings) -> str:
 def _alive(settings: Settings, life: int, name: str) -> bool:
     from infra.processes import Processes
 
-    return Processes(settings.state / "lives" / str(life) / "run", settings.logs, str(settings.state)).find(name) is not None
+    return (
+        Processes(settings.state / "lives" / str(life) / "run", settings.logs, str(settings.state)).find(name)
+        is not None
+    )
 
 
 def _print_batches(settings: Settings, ledger: Ledger, rows: list[Batch]) -> None:
@@ -201,7 +235,14 @@ def _print_batches(settings: Settings, ledger: Ledger, rows: list[Batch]) -> Non
         took = clock((row.finished_at - row.arrived_at).total_seconds()) if row.finished_at else ""
         rejected = str(progress.rejected) if progress.rejected else ""
         table.add_row(
-            row.name, _coloured(row.state), str(progress.images), str(progress.done), rejected, _when(row.arrived_at), took, _next(settings, ledger, row)
+            row.name,
+            _coloured(row.state),
+            str(progress.images),
+            str(progress.done),
+            rejected,
+            _when(row.arrived_at),
+            took,
+            _next(settings, ledger, row),
         )
     out.print(table)
 
@@ -259,7 +300,9 @@ def _as_dict(ledger: Ledger, row: Batch) -> dict[str, Any]:
 
 
 def _coloured(state: BatchState) -> str:
-    colour = {BatchState.DONE: "green", BatchState.FAILED: "red", BatchState.DONE_WITH_REJECTS: "yellow"}.get(state, "cyan")
+    colour = {BatchState.DONE: "green", BatchState.FAILED: "red", BatchState.DONE_WITH_REJECTS: "yellow"}.get(
+        state, "cyan"
+    )
     return f"[{colour}]{state}[/{colour}]"
 
 

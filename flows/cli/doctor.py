@@ -1,1 +1,201 @@
-def add_to(app): ...
+"""`spotlift doctor`: the settings in force, and everything that is wrong, each with what to do."""
+
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+import typer
+from rich.table import Table
+
+from flows.cli.talk import JsonOption, StateOption, UserError, out, print_json
+from infra import arrivals, stack
+from infra.pool.certificates import LONGEST_LIFE
+from infra.processes import marked
+from infra.records import Ledger, LedgerError
+from infra.settings import Settings, SettingsError, read_settings
+from workers.model import shipped
+
+FREE_BYTES = 2 << 30
+"""Free disk below which a batch may fail half-way."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    verdict: Literal["ok", "note", "wrong"]
+    message: str
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command of this module."""
+    app.command()(doctor)
+
+
+def doctor(as_json: JsonOption = False, state: StateOption = None) -> None:
+    """Print the settings and say what is wrong and what to do. The exit code is 1 when something is wrong."""
+    try:
+        settings = read_settings(state=state)
+    except SettingsError as error:
+        raise UserError(str(error)) from error
+    findings = list(examine(settings))
+    wrong = [finding for finding in findings if finding.verdict == "wrong"]
+    if as_json:
+        print_json({"settings": settings.model_dump(mode="json"), "findings": [asdict(f) for f in findings]})
+    else:
+        _print_settings(settings)
+        for finding in findings:
+            mark = {"ok": "[green]✓[/green]", "note": "[cyan]·[/cyan]", "wrong": "[red]✗[/red]"}[finding.verdict]
+            out.print(f"{mark} {finding.what}:", end=" ")
+            out.print(finding.message, markup=False)
+        out.print("[red]Something is wrong.[/red]" if wrong else "[green]Nothing is wrong.[/green]")
+    raise typer.Exit(1 if wrong else 0)
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at everything in the order in which things depend on each other."""
+    examinations: list[Callable[[Settings], Iterator[Finding]]] = [
+        _packages,
+        _folders,
+        _model,
+        _ledger,
+        _server,
+        _leftovers,
+        _inbox,
+    ]
+    for examination in examinations:
+        yield from examination(settings)
+
+
+def _packages(_: Settings) -> Iterator[Finding]:
+    """TensorFlow by its metadata: importing it would take seconds."""
+    for names in (("tensorflow-cpu", "tensorflow"), ("prefect",), ("distributed",), ("keras",)):
+        found = [f"{name} {found}" for name in names if (found := _version(name))]
+        if found:
+            yield Finding("package", "ok", ", ".join(found))
+        else:
+            yield Finding(
+                "package",
+                "wrong",
+                f"{names[0]} is not installed: install spotlift[cpu,controller], or run `make setup`",
+            )
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _folders(settings: Settings) -> Iterator[Finding]:
+    for what, folder in (
+        ("state", settings.state),
+        ("inbox", settings.inbox_folder),
+        ("outbox", settings.outbox_folder),
+    ):
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            yield Finding(what, "wrong", f"{folder} cannot be written: choose another with SPOTLIFT_{what.upper()}")
+        elif not folder.exists():
+            yield Finding(what, "note", f"{folder} is not there yet; `spotlift up` makes it")
+        else:
+            yield Finding(what, "ok", str(folder))
+    free = shutil.disk_usage(next(path for path in (settings.state, *settings.state.parents) if path.exists())).free
+    verdict: Literal["ok", "wrong"] = "ok" if free > FREE_BYTES else "wrong"
+    yield Finding("disk", verdict, f"{free / 2**30:.1f} GiB free" + ("" if verdict == "ok" else ": make room"))
+
+
+def _model(settings: Settings) -> Iterator[Finding]:
+    path = shipped().get(settings.model, Path(settings.model).expanduser())
+    if path.is_file():
+        yield Finding("model", "ok", f"{settings.model} ({path.stat().st_size / 1024:.0f} KiB)")
+    else:
+        yield Finding(
+            "model",
+            "wrong",
+            f"{settings.model!r} does not exist: use {' or '.join(shipped())}, or a .keras file",
+        )
+
+
+def _ledger(settings: Settings) -> Iterator[Finding]:
+    if settings.ledger is None and not (settings.state / "ledger.db").exists():
+        yield Finding("ledger", "note", "not there yet; `spotlift up` makes it")
+        return
+    try:
+        ledger = Ledger(settings.ledger_url)
+        batches = ledger.batches()
+        yield Finding("ledger", "ok", f"{len(batches)} batches in {ledger.name}")
+        now = datetime.now(UTC)
+        for life in ledger.lives(open_only=True):
+            if now - life.opened_at > LONGEST_LIFE:
+                yield Finding(
+                    "pool",
+                    "wrong",
+                    f"life {life.id} is older than its certificates: `spotlift down`, `spotlift up`",
+                )
+    except LedgerError as error:
+        yield Finding("ledger", "wrong", str(error))
+
+
+def _server(settings: Settings) -> Iterator[Finding]:
+    state, at = stack.state_of(settings), stack.address(settings)
+    if not state[stack.SERVER]:
+        if _in_use(at):
+            yield Finding(
+                "Prefect server",
+                "wrong",
+                f"port {at.port} is taken by another program: use `spotlift up --port …`",
+            )
+        else:
+            yield Finding("Prefect server", "note", "not running; `spotlift up` starts it")
+        return
+    if not stack.answers(at):
+        yield Finding(
+            "Prefect server",
+            "wrong",
+            f"runs but does not answer at {at.api}: see {settings.logs}/{stack.SERVER}.log",
+        )
+        return
+    yield Finding("Prefect server", "ok", at.ui)
+    if state[stack.CONTROL_WORKER]:
+        yield Finding("control worker", "ok", "running: the inbox is watched")
+    else:
+        yield Finding("control worker", "wrong", "has died, so nobody watches the inbox: `spotlift up` starts it again")
+
+
+def _leftovers(settings: Settings) -> Iterator[Finding]:
+    """Machines and other processes that nobody keeps."""
+    if not any(stack.state_of(settings).values()) and (left := marked(str(settings.state))):
+        pids = ", ".join(map(str, left))
+        yield Finding(
+            "orphans",
+            "wrong",
+            f"processes of this stack run without it (pids {pids}): `spotlift down` ends them",
+        )
+
+
+def _inbox(settings: Settings) -> Iterator[Finding]:
+    if strays := arrivals.strays(settings.inbox_folder):
+        yield Finding("inbox", "note", f"{', '.join(strays[:5])}: neither folder nor zip, so nobody takes it")
+
+
+def _in_use(at: stack.Address) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((at.host, at.port)) == 0
+
+
+def _print_settings(settings: Settings) -> None:
+    table = Table("setting", "value", "", box=None, header_style="dim")
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        table.add_row(name, "–" if value is None else str(value), f"[dim]{field.description}[/dim]")
+    out.print(table)

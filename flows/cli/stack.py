@@ -102,7 +102,9 @@ def _deploy(settings: Settings, at: stack.Address) -> None:
         check=False,
     )
     if done.returncode:
-        raise stack.StackError(f"the flows could not be registered at {at.api}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        raise stack.StackError(
+            f"the flows could not be registered at {at.api}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        )
     stamp.write_text(wanted)
 
 

@@ -19,7 +19,8 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 StateOption = Annotated[
-    Path | None, typer.Option("--state", help="State folder of the stack. [default: SPOTLIFT_STATE or .spotlift]")
+    Path | None,
+    typer.Option("--state", help="State folder of the stack. [default: SPOTLIFT_STATE or .spotlift]"),
 ]
 
 

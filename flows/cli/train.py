@@ -1,1 +1,43 @@
-def add_to(app): ...
+"""`spotlift train`: make a model from licensed images."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.talk import UserError, out
+from flows.spans import clock
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command of this module."""
+    app.command()(train)
+
+
+def train(
+    data: Annotated[Path, typer.Option(help="Folder with the crops to train on, in photo/ and art/.")],
+    into: Annotated[Path, typer.Option(help="Folder for checkpoints, the curve and the model.")],
+    recipe: Annotated[str, typer.Option(help="A shipped recipe, or the path of a TOML file.")] = "fast-x2",
+    minutes: Annotated[
+        float | None, typer.Option(help="Train that long. [default: the recipe's number of steps]")
+    ] = None,
+) -> None:
+    """Train a model by its recipe. An interrupted training goes on where it was when started again."""
+    from workers.training.recipe import TrainingError, read_recipe
+
+    try:
+        followed = read_recipe(recipe)
+        from workers.training.trainer import Progress
+        from workers.training.trainer import train as follow
+
+        def show(progress: Progress) -> None:
+            left = progress.seconds / progress.done - progress.seconds if progress.done else 0.0
+            score = f", {progress.held_out_psnr:.2f} dB" if progress.held_out_psnr is not None else ""
+            out.print(
+                f"step {progress.step}  {progress.done:.0%}  loss {progress.loss:.5f}{score}  about {clock(left)} left"
+            )
+
+        exported = follow(followed, data, into, minutes=minutes, on_progress=show)
+    except TrainingError as error:
+        raise UserError(str(error)) from error
+    out.print(f"[green]{exported}[/green]: use it with --model {exported}")

@@ -2,7 +2,14 @@
 
 import time
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from flows.cli.talk import UserError, out
 from flows.progress import sentence
@@ -22,13 +29,24 @@ def watch(settings: Settings, ledger: Ledger, name: str) -> Batch:
 
 
 def _live(settings: Settings, ledger: Ledger, name: str) -> Batch:
-    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=out, transient=True) as bar:
         task = bar.add_task(name, total=None)
         for row in _looks(settings, ledger, name):
             progress = ledger.progress(row.id) if row else None
             total = progress.images if progress and progress.images else None
-            bar.update(task, description=_where(ledger, row), completed=progress.settled if progress else 0, total=total)
+            bar.update(
+                task,
+                description=_where(ledger, row),
+                completed=progress.settled if progress else 0,
+                total=total,
+            )
     return ledger.batch(name)
 
 
@@ -51,7 +69,9 @@ def _looks(settings: Settings, ledger: Ledger, name: str):  # type: ignore[no-un
         if row is not None and row.state not in OPEN_BATCHES:
             return
         if row is None and time.monotonic() > taken_by:
-            raise UserError(f"nobody took {name} from the inbox within {PICKED_UP_WITHIN:.0f} s: `spotlift doctor` says why")
+            raise UserError(
+                f"nobody took {name} from the inbox within {PICKED_UP_WITHIN:.0f} s: `spotlift doctor` says why"
+            )
         if not stack.state_of(settings)[stack.SERVER]:
             raise UserError(f"the stack went down; `spotlift up` goes on with {name}")
         time.sleep(LOOK_EVERY)

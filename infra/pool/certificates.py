@@ -54,7 +54,12 @@ def issue(folder: Path, members: Sequence[str], hosts: Sequence[str], now: dt.da
 
 
 def _issue_one(
-    to: Certificate, member: str, hosts: Sequence[str], issuer: x509.Name, signer: ec.EllipticCurvePrivateKey, now: dt.datetime
+    to: Certificate,
+    member: str,
+    hosts: Sequence[str],
+    issuer: x509.Name,
+    signer: ec.EllipticCurvePrivateKey,
+    now: dt.datetime,
 ) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, member)])
@@ -62,7 +67,10 @@ def _issue_one(
         _builder(subject, issuer, key.public_key(), now)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
+            critical=False,
+        )
         .add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
         .sign(signer, hashes.SHA256())

@@ -12,7 +12,9 @@ ROUNDS_PER_MACHINE = 2
 """Chunks per machine at least, so that machines end at about the same time."""
 
 
-def cut(images: Sequence[tuple[str, int]], pixels_per_second: float | None, seconds: float, machines: int) -> list[NewChunk]:
+def cut(
+    images: Sequence[tuple[str, int]], pixels_per_second: float | None, seconds: float, machines: int
+) -> list[NewChunk]:
     """Cut images, given as (name, pixels) and kept in order, into chunks of about `seconds` of work each.
 
     `pixels_per_second` is the measured speed of one machine, None before the first measurement.

@@ -66,7 +66,9 @@ class LocalPool:
         address_file = self.folder / "scheduler.json"
         if not (keys / "scheduler.key").exists():
             certificates.issue(keys, ("scheduler", "machine", "client"), ("127.0.0.1", "localhost"), now)
-        self.processes.start(SCHEDULER, _scheduler_command(Certificate.of(keys, "scheduler"), address_file), _scrubbed())
+        self.processes.start(
+            SCHEDULER, _scheduler_command(Certificate.of(keys, "scheduler"), address_file), _scrubbed()
+        )
         wait_for(address_file.exists, self.processes, SCHEDULER, "the Dask scheduler", SCHEDULER_DEADLINE)
         address = str(json.loads(address_file.read_text())["address"])
         self._client = dispatch.connect(address, Certificate.of(keys, "client"))
@@ -107,7 +109,10 @@ class LocalPool:
             self._boot_failures += not served
             end = MachineEnd.LOST if served else MachineEnd.BOOT_FAILED
             self.ledger.move_machine(machine.id, MachineState.TERMINATED, now, end=end)
-            say(f"machine {machine.name} is gone ({end})" + ("" if served else f": {self.processes.tail(machine.name, 3)}"))
+            say(
+                f"machine {machine.name} is gone ({end})"
+                + ("" if served else f": {self.processes.tail(machine.name, 3)}")
+            )
         elif machine.checked_in_at is None and machine.name in joined:
             self._boot_failures = 0
             self.ledger.check_in(machine.name, now)
@@ -136,15 +141,37 @@ class LocalPool:
         scratch.mkdir(parents=True, exist_ok=True)
         address = str(json.loads((self.folder / "scheduler.json").read_text())["address"])
         command = [sys.executable, "-m", "workers.machine", "--scheduler", address, "--name", machine.name]
-        command += ["--authority", str(keys.authority), "--certificate", str(keys.certificate), "--key", str(keys.key)]
-        command += ["--model", self.settings.model, "--threads", str(self.settings.threads), "--scratch", str(scratch)]
+        command += [
+            "--authority",
+            str(keys.authority),
+            "--certificate",
+            str(keys.certificate),
+            "--key",
+            str(keys.key),
+        ]
+        command += [
+            "--model",
+            self.settings.model,
+            "--threads",
+            str(self.settings.threads),
+            "--scratch",
+            str(scratch),
+        ]
         process = self.processes.start(machine.name, command, _scrubbed())
         self.ledger.move_machine(machine.id, MachineState.RUNNING, now, pid=process.pid)
         return process
 
 
 def _scheduler_command(keys: Certificate, address_file: Path) -> list[str]:
-    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "tls://127.0.0.1", "--port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_scheduler",
+        "--host",
+        "tls://127.0.0.1",
+        "--port",
+        "0",
+    ]
     command += ["--no-dashboard", "--no-show", "--scheduler-file", str(address_file)]
     return [
         *command, "--tls-ca-file", str(keys.authority), "--tls-cert", str(keys.certificate), "--tls-key", str(keys.key)
