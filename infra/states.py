@@ -141,9 +141,7 @@ class EventKind(StrEnum):
     ATTEMPT_ENDED = "ATTEMPT_ENDED"  # and how that ended
     IMAGES_RECORDED = "IMAGES_RECORDED"  # some images have their outcome
     IMAGE_REJECTED = "IMAGE_REJECTED"  # one image was set aside, and why
-    RESULT_DIFFERS = (
-        "RESULT_DIFFERS"  # a settled image got another result; the first is kept
-    )
+    RESULT_DIFFERS = "RESULT_DIFFERS"  # a settled image got another result; the first is kept
     MACHINE_REQUESTED = "MACHINE_REQUESTED"  # the row before the call that costs
     MACHINE_MOVED = "MACHINE_MOVED"  # the cloud says it is in another state
     MACHINE_CHECKED_IN = "MACHINE_CHECKED_IN"  # its worker reached the scheduler
@@ -179,13 +177,13 @@ MOVES: Final[Mapping[type[State], Mapping[State, Mapping[State, str]]]] = {
         },
         BatchState.DONE: {},
         BatchState.DONE_WITH_REJECTS: {
-            BatchState.ARRIVED: "retry: the rejected images are tried again",
+            BatchState.ARRIVED: "retried, for its rejected images",
         },
         BatchState.FAILED: {
-            BatchState.ARRIVED: "retry: what is missing is worked off",
+            BatchState.ARRIVED: "retried, for what is missing",
         },
         BatchState.CANCELLED: {
-            BatchState.ARRIVED: "retry: what is missing is worked off",
+            BatchState.ARRIVED: "retried, for what is missing",
         },
     },
     ImageState: {
@@ -217,23 +215,23 @@ MOVES: Final[Mapping[type[State], Mapping[State, Mapping[State, str]]]] = {
     },
     AttemptState: {
         AttemptState.OPEN: {
-            AttemptState.ENDED: "with a reason: finished, lost, preempted, …",
+            AttemptState.ENDED: "it finished, or was lost, preempted, superseded, …",
         },
         AttemptState.ENDED: {},
     },
     MachineState: {
         MachineState.REQUESTED: {
             MachineState.PROVISIONING: "the cloud accepted the request",
-            MachineState.STAGING: "we looked late: hardware was found already",
-            MachineState.RUNNING: "we looked late: it runs already",
-            MachineState.STOPPING: "we looked late: it is being taken back already",
+            MachineState.STAGING: "seen late, hardware was found already",
+            MachineState.RUNNING: "seen late, it runs already",
+            MachineState.STOPPING: "seen late, it is being taken back already",
             MachineState.TERMINATED: "it was never created, or is gone from the listing",
         },
         MachineState.PROVISIONING: {
             MachineState.STAGING: "hardware was found",
-            MachineState.RUNNING: "we looked late: it runs already",
+            MachineState.RUNNING: "seen late, it runs already",
             MachineState.STOPPING: "given back or preempted before it ran",
-            MachineState.TERMINATED: "gone from the listing: stockout, or deleted",
+            MachineState.TERMINATED: "gone from the listing (stockout, deleted)",
         },
         MachineState.STAGING: {
             MachineState.RUNNING: "it boots",
@@ -242,7 +240,7 @@ MOVES: Final[Mapping[type[State], Mapping[State, Mapping[State, str]]]] = {
         },
         MachineState.RUNNING: {
             MachineState.STOPPING: "given back, or preempted with notice",
-            MachineState.TERMINATED: "gone from the listing: preempted without notice, or killed",
+            MachineState.TERMINATED: "gone from the listing (preempted without notice, killed)",
         },
         MachineState.STOPPING: {
             MachineState.TERMINATED: "gone from the listing",
@@ -265,9 +263,7 @@ MOVES: Final[Mapping[type[State], Mapping[State, Mapping[State, str]]]] = {
 }
 # fmt: on
 
-OPEN_BATCHES: Final = frozenset(
-    {BatchState.ARRIVED, BatchState.REGISTERED, BatchState.RUNNING, BatchState.CANCELLING}
-)
+OPEN_BATCHES: Final = frozenset({BatchState.ARRIVED, BatchState.REGISTERED, BatchState.RUNNING, BatchState.CANCELLING})
 RETRYABLE_BATCHES: Final = frozenset({BatchState.FAILED, BatchState.CANCELLED, BatchState.DONE_WITH_REJECTS})
 OPEN_CHUNKS: Final = frozenset({ChunkState.WAITING, ChunkState.RUNNING})
 

@@ -2,6 +2,9 @@
 
 from datetime import datetime, timedelta
 
+from sqlalchemy import select
+from sqlmodel import col
+
 from infra.records.diary import Verbs, note
 from infra.records.tables import Lease
 from infra.states import EventKind
@@ -43,3 +46,8 @@ class LeaseVerbs(Verbs):
         """Who holds it and until when, also when that is past; None when nobody does."""
         with self._database.reading() as session:
             return session.get(Lease, name)
+
+    def leases(self) -> list[Lease]:
+        """All leases, also those whose time is over."""
+        with self._database.reading() as session:
+            return list(session.scalars(select(Lease).order_by(col(Lease.name))))
