@@ -49,40 +49,36 @@ class Survey:
     ignored: tuple[Ignored, ...]
 
 
-def survey(folder: Path) -> Survey:
+def survey(folder: Path, called: str = "") -> Survey:
     """Return what is in a batch's folder, at any depth. Raises ArrivalError (EMPTY) if there is no image.
 
-    Links are not followed. Hidden files, what desktops leave behind, batch.toml and _READY are not mentioned.
+    `called` names the batch in messages, if it is not the folder's name. Links are not followed. Hidden files, what desktops leave behind, batch.toml and _READY are not mentioned.
     """
     images, ignored = [], []
     with in_words(f"looking through {folder.name!r}"):
         for name, info in sorted(walk(folder), key=lambda found: found[0]):
             if stat.S_ISDIR(info.st_mode) or is_noise(name) or name.rpartition("/")[2] in (READY, WISH):
                 continue
-            why = _why_ignored(name, info.st_mode)
-            if not why:
-                try:
-                    images.append(FoundImage(name, info.st_size, *_size(folder / name)))
-                except PermissionError:
-                    why = "reading it is forbidden; give everybody the right to it"
-            if why:
+            if why := _why_ignored(name, info.st_mode):
                 ignored.append(Ignored(printable(name), why))
+            else:
+                images.append(FoundImage(name, info.st_size, *_size(folder / name)))
     if not images:
-        raise ArrivalError(ArrivalReason.EMPTY, _nothing_found(folder.name, ignored))
+        raise ArrivalError(ArrivalReason.EMPTY, _nothing_found(called or folder.name, ignored))
     return Survey(tuple(images), tuple(ignored))
 
 
-def find_wish(folder: Path) -> tuple[bytes | None, str]:
+def find_wish(folder: Path, called: str = "") -> tuple[bytes | None, str]:
     """Return the content of a batch's batch.toml, None without one, and its name for messages.
 
-    It lies at the top, or in the only folder at the top. Raises WishError when it cannot be read.
+    `called` names the batch in messages, if it is not the folder's name. The file lies at the top, or in the only folder at the top. Raises WishError when it cannot be read.
     """
     place = folder / WISH
     if not place.exists():
         tops = [top for top in folder.iterdir() if not is_noise(top.name) and top.name != READY]
         if len(tops) == 1 and tops[0].is_dir() and not tops[0].is_symlink():
             place = tops[0] / WISH
-    where = f"{WISH} of {folder.name}"
+    where = f"{WISH} of {called or folder.name}"
     if place.is_symlink():
         raise WishError(f"{where} is a link; put the file itself into the batch.")
     try:
@@ -115,10 +111,12 @@ def _nothing_found(name: str, ignored: list[Ignored]) -> str:
 
 def _size(path: Path) -> tuple[int, int] | tuple[None, None]:
     """Return width × height in pixels from an image's header, None if it cannot be had cheaply."""
-    with path.open("rb") as file:
-        if not file.read(4).startswith(_BEGINNINGS):
-            return None, None
-        width, height = imagesize.get(_Patient(file))
+    try:
+        with path.open("rb") as file:
+            known = file.read(4).startswith(_BEGINNINGS)
+            width, height = imagesize.get(_Patient(file)) if known else (0, 0)
+    except (PermissionError, FileNotFoundError):
+        return None, None  # the machine that gets it will say so
     return (width, height) if width > 0 and height > 0 else (None, None)
 
 

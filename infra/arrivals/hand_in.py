@@ -29,9 +29,7 @@ from infra.storage.store import RESERVED
 from infra.storage.trouble import in_words
 
 
-def hand_in(
-    source: Path, inbox: Path, name: str | None, wish: Wish | None, taken: Callable[[str], bool]
-) -> str:
+def hand_in(source: Path, inbox: Path, name: str | None, wish: Wish | None, taken: Callable[[str], bool]) -> str:
     """Copy a folder, a zip or a single image into the inbox as one batch, and return the batch's name.
 
     `name` is the wished name (None: that of the source); a number is added if it is in the inbox or `taken`
@@ -63,9 +61,7 @@ def _check_source(source: Path, inbox: Path, wish: Wish | None) -> None:
     """Refuse early what the watcher would refuse later."""
     here, there = source.resolve(), inbox.resolve()
     if here.is_relative_to(there) or there.is_relative_to(here):
-        message = (
-            f"{source} lies in the inbox or holds it; the inbox is watched already. Choose another folder."
-        )
+        message = f"{source} lies in the inbox or holds it; the inbox is watched already. Choose another folder."
         raise ArrivalError(ArrivalReason.UNREADABLE, message)
     if source.is_dir():
         survey(source)

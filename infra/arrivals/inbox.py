@@ -113,9 +113,7 @@ def _entries(inbox: Path) -> list[os.DirEntry[str]]:
     with in_words(f"looking into the inbox {inbox}"):
         try:
             with os.scandir(inbox) as found:
-                entries = [
-                    entry for entry in found if not is_noise(entry.name) and not is_unfinished(entry.name)
-                ]
+                entries = [entry for entry in found if not is_noise(entry.name) and not is_unfinished(entry.name)]
         except FileNotFoundError:
             return []
     return sorted(entries, key=lambda entry: entry.name)

@@ -76,9 +76,7 @@ def _check_size(infos: Sequence[zipfile.ZipInfo], zip_name: str, limits: UnpackL
     if len(infos) > limits.files:
         _refuse_size(zip_name, f"it holds {len(infos):,} files, {limits.files:,} are allowed")
     if unpacked > limits.bytes:
-        _refuse_size(
-            zip_name, f"it would unpack to {unpacked / 1e9:,.1f} GB, {limits.bytes / 1e9:,.1f} are allowed"
-        )
+        _refuse_size(zip_name, f"it would unpack to {unpacked / 1e9:,.1f} GB, {limits.bytes / 1e9:,.1f} are allowed")
     if unpacked > limits.small and unpacked > limits.ratio * packed:
         _refuse_size(zip_name, f"its {packed:,} bytes would become {unpacked:,}, which no real images do")
 
@@ -98,8 +96,8 @@ def _checked_entry(info: zipfile.ZipInfo, zip_name: str) -> Entry:
         wrong = "it holds control characters or is not Unicode"
     elif "\\" in name:
         wrong = "it holds a backslash"
-    elif name.startswith("/") or has_drive(name):
-        wrong = "it is absolute"
+    elif has_drive(name):
+        wrong = "it starts with a drive letter"
     elif any(part in ("", ".", "..") for part in parts):
         wrong = "it leads out of the batch"
     elif len(name.encode()) > MAX_KEY_BYTES or max(len(part.encode()) for part in parts) > MAX_NAME_BYTES:

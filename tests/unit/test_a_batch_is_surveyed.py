@@ -114,6 +114,8 @@ def test_a_batch_without_an_image_is_empty(batch: Path) -> None:
     assert refused.value.end is BatchEnd.EMPTY
     assert "0.txt (not an image by its name)" in str(refused.value)
     assert "and 2 more" in str(refused.value)
+    with pytest.raises(ArrivalError, match=r"There is no image in 'photos\.zip'"):
+        survey(batch, called="photos.zip")
 
 
 def test_the_wish_lies_at_the_top(batch: Path) -> None:
@@ -121,6 +123,7 @@ def test_the_wish_lies_at_the_top(batch: Path) -> None:
     assert find_wish(batch) == (None, "batch.toml of photos")
     put(batch / "batch.toml", b"scale = 3")
     assert find_wish(batch) == (b"scale = 3", "batch.toml of photos")
+    assert find_wish(batch, called="photos.zip") == (b"scale = 3", "batch.toml of photos.zip")
 
 
 def test_or_in_the_only_folder_at_the_top(batch: Path) -> None:
