@@ -24,3 +24,13 @@ def test_a_holder_renews_and_a_dead_one_is_succeeded(ledger: Ledger, noon: datet
     [event] = ledger.events()
     assert event.kind is EventKind.LEASE_TAKEN_OVER
     assert "ben takes over 'watch'" in event.message
+
+
+def test_a_lease_tells_who_holds_it_also_when_its_time_is_over(ledger: Ledger, noon: datetime) -> None:
+    assert ledger.lease("watch") is None
+    ledger.hold("watch", "anna", 10, noon)
+    ledger.hold("pool", "ben", 20, noon)
+    lease = ledger.lease("watch")
+    assert lease is not None
+    assert (lease.holder, lease.until) == ("anna", noon + timedelta(seconds=10))
+    assert [lease.name for lease in ledger.leases()] == ["pool", "watch"]
