@@ -61,6 +61,7 @@ def halo_of(network: Network, raw: Network, model: Any, scale: int) -> int | Non
     with _positive_weights(model):
         by_design = _reach(raw, scale, np.zeros((1, SIDES[-1], SIDES[-1], 3), np.float32), tolerance=0.0)
     noise = np.random.default_rng(0).random((1, SIDES[-1], SIDES[-1], 3), np.float32)
+    noise *= 0.6  # dark, so that a half that is inverted is brighter as a whole too
     in_effect = _reach(network, scale, noise, INVISIBLE if by_design is None else ROUNDING)
     return in_effect if by_design is None or in_effect is None else max(by_design, in_effect)
 

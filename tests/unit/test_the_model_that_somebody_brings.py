@@ -57,6 +57,12 @@ def test_its_halo_is_as_far_as_its_layers_look(bring: Bring, layers: list[Any], 
     assert bring(a_network(*layers, L.UpSampling2D(2))).halo == halo
 
 
+def test_it_draws_what_the_network_draws(bring: Bring) -> None:
+    network = a_network(L.Conv2D(8, 3, padding="same", activation="relu"), L.Conv2D(3, 1), L.UpSampling2D(2))
+    tiles = noise(2, 9, 11, 3)
+    np.testing.assert_allclose(bring(network)(tiles), np.clip(network(tiles), 0, 1), atol=1e-6)
+
+
 def test_a_tile_with_its_halo_is_as_in_the_whole_picture(bring: Bring) -> None:
     upscaler = bring(
         a_network(
@@ -154,9 +160,7 @@ class TheirLayer(L.Layer):
         "smaller",
     ],
 )
-def test_a_wrong_one_is_refused_with_the_reason(
-    bring: Bring, model: Callable[[], keras.Model], message: str
-) -> None:
+def test_a_wrong_one_is_refused_with_the_reason(bring: Bring, model: Callable[[], keras.Model], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         bring(model())
 

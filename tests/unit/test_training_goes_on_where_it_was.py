@@ -16,9 +16,7 @@ from workers.training.recipe import Recipe, TrainingError, read_recipe, shipped_
 from workers.training.trainee import Trainee, learning_rate
 from workers.training.trainer import Progress, train
 
-TOY = Recipe(
-    "toy", width=6, depth=1, expansion=8, steps=120, batch=4, patch=12, learning_rate=5e-3, held_out=1
-)
+TOY = Recipe("toy", width=6, depth=1, expansion=8, steps=120, batch=4, patch=12, learning_rate=5e-3, held_out=1)
 
 
 @pytest.fixture
@@ -64,18 +62,20 @@ def test_the_curve_is_written_line_by_line(data: Path, tmp_path: Path) -> None:
 
 def test_an_interrupted_training_ends_with_the_same_weights(data: Path, tmp_path: Path) -> None:
     def press_ctrl_c_at_step_7(progress: Progress) -> None:
+        before.append(progress)
         if progress.step == 7:
             raise KeyboardInterrupt
+
+    before: list[Progress] = []
+    after: list[Progress] = []
 
     recipe = dataclasses.replace(TOY, steps=20)
     straight = train(recipe, data, tmp_path / "straight")
     with pytest.raises(KeyboardInterrupt):
         train(recipe, data, tmp_path / "broken", report_every=0, on_progress=press_ctrl_c_at_step_7)
-    steps: list[int] = []
-    resumed = train(
-        recipe, data, tmp_path / "broken", report_every=0, on_progress=lambda p: steps.append(p.step)
-    )
-    assert steps[0] == 8
+    resumed = train(recipe, data, tmp_path / "broken", report_every=0, on_progress=after.append)
+    assert after[0].step == 8
+    assert after[0].seconds > before[-1].seconds
     for ours, theirs in zip(weights_of(resumed), weights_of(straight), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
@@ -119,9 +119,7 @@ def test_the_folded_kernel_draws_what_its_branches_draw_together() -> None:
     layer = network.Collapsible(6, 3, "same", expansion=8, name="folded")
     features = np.random.default_rng(0).random((1, 9, 9, 6), np.float32)
     ours = layer(features)
-    direct, wide = (
-        keras.ops.conv(features, kernel, padding="same") for kernel in (layer.direct, layer.widen)
-    )
+    direct, wide = (keras.ops.conv(features, kernel, padding="same") for kernel in (layer.direct, layer.widen))
     together = direct + keras.ops.matmul(wide, layer.narrow) + features + layer.bias
     np.testing.assert_allclose(ours, together, atol=1e-5)
 
@@ -222,3 +220,8 @@ def test_a_wrong_recipe_is_refused(tmp_path: Path, text: str, message: str) -> N
 def test_an_unknown_recipe_is_answered_with_the_known_ones() -> None:
     with pytest.raises(TrainingError, match=r"no recipe 'slow'. Shipped recipes: fast-x2\."):
         read_recipe("slow")
+
+
+def test_a_training_that_diverges_says_so(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="Lower the learning rate"):
+        train(dataclasses.replace(TOY, learning_rate=1e30, warm_up=0.0), data, tmp_path, report_every=0)
