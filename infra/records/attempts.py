@@ -39,12 +39,8 @@ class AttemptVerbs(Verbs):
                 raise BatchStopped(f"Batch {batch.name!r} is {batch.state}: no attempt of it may start.")
             for older in _open_attempts(session, col(Attempt.chunk_id) == chunk_id):
                 _end(session, older, chunk, AttemptEnd.SUPERSEDED, now)
-            chunk.state = check_move(
-                f"Chunk {chunk.number} of {batch.name!r}", chunk.state, ChunkState.RUNNING
-            )
-            number = session.scalar(
-                select(func.max(col(Attempt.number))).where(col(Attempt.chunk_id) == chunk_id)
-            )
+            chunk.state = check_move(f"Chunk {chunk.number} of {batch.name!r}", chunk.state, ChunkState.RUNNING)
+            number = session.scalar(select(func.max(col(Attempt.number))).where(col(Attempt.chunk_id) == chunk_id))
             attempt = Attempt(
                 batch_id=batch.id,
                 chunk_id=chunk_id,
@@ -93,9 +89,7 @@ class AttemptVerbs(Verbs):
             _write(session, attempt, list(changes.values()), lines, now)
             return len(changes)
 
-    def end_attempt(
-        self, attempt_id: int, end: AttemptEnd, now: datetime, machine: str | None = None
-    ) -> Chunk:
+    def end_attempt(self, attempt_id: int, end: AttemptEnd, now: datetime, machine: str | None = None) -> Chunk:
         """End a try. Its chunk is DONE when none of its images waits, else WAITING for the next attempt.
 
         Harmless when it ended in the same way already; raises `Fenced` when it ended in another way.

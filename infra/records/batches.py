@@ -43,9 +43,7 @@ class BatchVerbs(Verbs):
         """Take a batch from the inbox: ARRIVED. None when the name is taken; of many takers one gets it."""
         wish = {"model": model, "scale": scale, "output_format": output_format}
         with self._database.writing() as session:
-            return _arrive(
-                session, name, kind, source, fingerprint, now, {**wish, "tonight": tonight, "note": note}
-            )
+            return _arrive(session, name, kind, source, fingerprint, now, {**wish, "tonight": tonight, "note": note})
 
     def refuse(
         self,
@@ -256,8 +254,6 @@ def _tell(session: Session, batch: Batch, kind: EventKind, said: str, now: datet
 
 def _count_images(session: Session, batch_id: int) -> dict[ImageState, int]:
     rows = session.execute(
-        select(col(Image.state), func.count())
-        .where(col(Image.batch_id) == batch_id)
-        .group_by(col(Image.state))
+        select(col(Image.state), func.count()).where(col(Image.batch_id) == batch_id).group_by(col(Image.state))
     )
-    return dict(iter(rows))
+    return {row[0]: row[1] for row in rows}

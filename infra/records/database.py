@@ -33,9 +33,7 @@ class Database:
         self._reader = self.engine
         if self.engine.dialect.name == "postgresql":
             # All queries of one verb see the same moment, as they do in SQLite.
-            self._reader = self.engine.execution_options(
-                isolation_level="REPEATABLE READ", postgresql_readonly=True
-            )
+            self._reader = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._writer = self.engine.execution_options(**{_WRITES: True})
 
     @property
@@ -120,9 +118,7 @@ def _engine(url: URL) -> Engine:
     else:
         # A process that was frozen in a transaction must not stop all the others for ever.
         waits = f"-c lock_timeout={WAIT_SECONDS}s -c idle_in_transaction_session_timeout={2 * WAIT_SECONDS}s"
-        engine = create_engine(
-            url, connect_args={"options": waits, "connect_timeout": 10}, pool_pre_ping=True
-        )
+        engine = create_engine(url, connect_args={"options": waits, "connect_timeout": 10}, pool_pre_ping=True)
         event.listen(engine, "begin", _begin_postgres)
     return engine
 

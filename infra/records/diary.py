@@ -23,9 +23,7 @@ class Verbs:
         self._database = database
 
 
-def note(
-    session: Session, now: datetime, kind: EventKind, message: str, *about: Subject, **details: Any
-) -> None:
+def note(session: Session, now: datetime, kind: EventKind, message: str, *about: Subject, **details: Any) -> None:
     """Add a line to the diary, in the same transaction as what it tells of."""
     session.execute(insert(Event), [line(now, kind, message, *about, **details)])
 

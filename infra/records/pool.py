@@ -25,9 +25,7 @@ class LifeVerbs(Verbs):
         with self._database.writing() as session:
             if _current(session) is not None:
                 return None
-            life = Life(
-                state=LifeState.OPENING, flow_run_id=flow_run_id, opened_at=now, details=details or {}
-            )
+            life = Life(state=LifeState.OPENING, flow_run_id=flow_run_id, opened_at=now, details=details or {})
             session.add(life)
             session.flush()
             _tell_life(session, life, now)
@@ -63,9 +61,7 @@ class LifeVerbs(Verbs):
                 return life
             left = _not_terminated(session, life_id)
             if left:
-                raise Refused(
-                    f"Life {life_id} cannot be closed: {counted(left, 'machine')} not given back yet."
-                )
+                raise Refused(f"Life {life_id} cannot be closed: {counted(left, 'machine')} not given back yet.")
             life.state = check_move(f"Life {life_id}", life.state, LifeState.CLOSED)
             life.closed_at = now
             _tell_life(session, life, now, end=life.end)

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, cast, false, func, select
+from sqlalchemy.orm import Session
 from sqlmodel import col
 
 from infra.records.diary import Verbs, get
@@ -81,8 +82,8 @@ class ReadingVerbs(Verbs):
             batch = get(session, Batch, batch_id)
             states = {row.state: row for row in session.execute(_by_state(batch_id))}
             settled = session.execute(_settled_since(batch_id, batch.started_at)).one()
-            chunks = dict(iter(session.execute(_count(Chunk, Chunk.state, batch_id))))
-            attempts = dict(iter(session.execute(_count(Attempt, Attempt.state, batch_id))))
+            chunks = _counts(session, Chunk, Chunk.state, batch_id)
+            attempts = _counts(session, Attempt, Attempt.state, batch_id)
 
         def images(state: ImageState) -> int:
             return int(states[state].images) if state in states else 0
@@ -119,9 +120,7 @@ class ReadingVerbs(Verbs):
             .subquery()
         )
         with self._database.reading() as session:
-            pixels, seconds = session.execute(
-                select(func.sum(recent.c.pixels), func.sum(recent.c.seconds))
-            ).one()
+            pixels, seconds = session.execute(select(func.sum(recent.c.pixels), func.sum(recent.c.seconds))).one()
         return float(pixels) / float(seconds) if seconds else None
 
 
@@ -150,5 +149,6 @@ def _settled_since(batch_id: int, start: datetime | None) -> Any:
     return query.where(col(Image.finished_at) >= start if start is not None else false())
 
 
-def _count(table: type[Chunk] | type[Attempt], state: Any, batch_id: int) -> Any:
-    return select(state, func.count()).where(col(table.batch_id) == batch_id).group_by(state)
+def _counts(session: Session, table: type[Chunk] | type[Attempt], state: Any, batch_id: int) -> dict[str, int]:
+    query = select(state, func.count()).where(col(table.batch_id) == batch_id).group_by(state)
+    return {row[0]: row[1] for row in session.execute(query)}

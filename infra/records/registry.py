@@ -64,9 +64,7 @@ def _known(session: Session, batch_id: int) -> dict[str, Any]:
     return {row.name: row for row in session.execute(select(*columns).where(col(Image.batch_id) == batch_id))}
 
 
-def _plan(
-    batch: Batch, known: dict[str, Any], images: Sequence[NewImage], chunks: Sequence[NewChunk]
-) -> _Plan:
+def _plan(batch: Batch, known: dict[str, Any], images: Sequence[NewImage], chunks: Sequence[NewChunk]) -> _Plan:
     done = {name for name, image in known.items() if image.state is ImageState.DONE}
     todo = [image for image in images if image.name not in done]
     new = [image for image in todo if image.name not in known]
@@ -146,9 +144,7 @@ def _write(
     if updates:
         session.execute(update(Image), updates)
     listed = {image.name for image in images}
-    if moved := [
-        {"id": known[name].id, "chunk_id": chunk} for name, chunk in chunk_of.items() if name not in listed
-    ]:
+    if moved := [{"id": known[name].id, "chunk_id": chunk} for name, chunk in chunk_of.items() if name not in listed]:
         session.execute(update(Image), moved)
     if lines:
         session.execute(insert(Event), lines)

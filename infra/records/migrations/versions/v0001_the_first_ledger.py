@@ -151,9 +151,7 @@ def upgrade() -> None:
     with op.batch_alter_table("image", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_image_batch_id_state"), ["batch_id", "state"], unique=False)
         batch_op.create_index(batch_op.f("ix_image_chunk_id"), ["chunk_id"], unique=False)
-        batch_op.create_index(
-            batch_op.f("ix_image_model_finished_at"), ["model", "finished_at"], unique=False
-        )
+        batch_op.create_index(batch_op.f("ix_image_model_finished_at"), ["model", "finished_at"], unique=False)
 
     op.create_table(
         "event",
