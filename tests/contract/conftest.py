@@ -30,9 +30,7 @@ def arrived() -> Callable[..., Batch]:
     """Call it with a ledger and a name for a batch that has just arrived."""
 
     def arrive(ledger: Ledger, name: str = "holiday", now: datetime = NOON) -> Batch:
-        batch = ledger.take(
-            name, kind=SourceKind.FOLDER, source=name, fingerprint="1", model="fast", scale=2, now=now
-        )
+        batch = ledger.take(name, kind=SourceKind.FOLDER, source=name, fingerprint="1", model="fast", scale=2, now=now)
         assert batch is not None
         return batch
 

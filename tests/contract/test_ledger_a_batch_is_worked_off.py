@@ -24,14 +24,11 @@ Running = Callable[..., Batch]
 Outcome = Callable[..., ImageOutcome]
 
 
-def work_off(
-    ledger: Ledger, batch: Batch, now: datetime, outcome: Outcome, rejects: set[str] = frozenset()
-) -> None:
+def work_off(ledger: Ledger, batch: Batch, now: datetime, outcome: Outcome, rejects: set[str] = frozenset()) -> None:
     for chunk in ledger.chunks(batch.id, open_only=True):
         attempt = ledger.open_attempt(chunk.id, now)
         outcomes = [
-            outcome(image.id, reason="DAMAGED" if image.name in rejects else None)
-            for image in ledger.missing(chunk.id)
+            outcome(image.id, reason="DAMAGED" if image.name in rejects else None) for image in ledger.missing(chunk.id)
         ]
         ledger.record(attempt.id, outcomes, now)
         ledger.end_attempt(attempt.id, AttemptEnd.FINISHED, now)
@@ -70,9 +67,7 @@ def test_times_come_back_aware_and_in_utc(ledger: Ledger, arrived: Running, noon
     assert ledger.find_batch("other") is None
 
 
-def test_a_batch_with_all_results_is_done(
-    ledger: Ledger, running: Running, outcome: Outcome, noon: datetime
-) -> None:
+def test_a_batch_with_all_results_is_done(ledger: Ledger, running: Running, outcome: Outcome, noon: datetime) -> None:
     batch = running(ledger, ["a.png", "b/c.png"], ["d.png"])
     with pytest.raises(Refused, match="3 images still wait"):
         ledger.finish(batch.id, noon)
@@ -103,18 +98,14 @@ def test_rejected_images_keep_the_batch_going(
     assert "b.png was rejected (DAMAGED)" in [e.message for e in ledger.events(batch_id=batch.id)][-3]
 
 
-def test_a_batch_of_rejects_only_has_failed(
-    ledger: Ledger, running: Running, outcome: Outcome, noon: datetime
-) -> None:
+def test_a_batch_of_rejects_only_has_failed(ledger: Ledger, running: Running, outcome: Outcome, noon: datetime) -> None:
     batch = running(ledger, ["a.png"])
     work_off(ledger, batch, noon, outcome, rejects={"a.png"})
     batch = ledger.finish(batch.id, noon)
     assert (batch.state, batch.reason) == (BatchState.FAILED, BatchEnd.ALL_REJECTED)
 
 
-def test_an_image_can_be_rejected_before_it_is_tried(
-    ledger: Ledger, arrived: Running, noon: datetime
-) -> None:
+def test_an_image_can_be_rejected_before_it_is_tried(ledger: Ledger, arrived: Running, noon: datetime) -> None:
     batch = arrived(ledger)
     images = [NewImage("a.png", "a.png", 9), NewImage("b", "b", 9, reason="LINK", message="A link.")]
     ledger.register(batch.id, images, [NewChunk(["a.png"], 0)], noon)
@@ -164,9 +155,7 @@ def test_a_repeated_step_is_harmless(ledger: Ledger, running: Running, noon: dat
 
 def test_an_illegal_move_says_what_would_be_legal(ledger: Ledger, arrived: Running, noon: datetime) -> None:
     batch = arrived(ledger)
-    with pytest.raises(
-        IllegalMove, match=r"'holiday' is ARRIVED and cannot become RUNNING\..*REGISTERED, FAILED"
-    ):
+    with pytest.raises(IllegalMove, match=r"'holiday' is ARRIVED and cannot become RUNNING\..*REGISTERED, FAILED"):
         ledger.start(batch.id, noon)
 
 
@@ -223,9 +212,7 @@ def test_a_retry_works_off_only_what_is_missing(
         ledger.retry(batch.id, later)
 
 
-def test_a_failed_batch_can_be_retried(
-    ledger: Ledger, running: Running, outcome: Outcome, noon: datetime
-) -> None:
+def test_a_failed_batch_can_be_retried(ledger: Ledger, running: Running, outcome: Outcome, noon: datetime) -> None:
     batch = running(ledger, ["a.png"], ["b.png"])
     [first, _] = ledger.chunks(batch.id)
     attempt = ledger.open_attempt(first.id, noon)
@@ -240,9 +227,7 @@ def test_a_failed_batch_can_be_retried(
     assert ledger.finish(batch.id, noon).state is BatchState.DONE
 
 
-def test_a_restart_fences_off_the_dead_run(
-    ledger: Ledger, running: Running, outcome: Outcome, noon: datetime
-) -> None:
+def test_a_restart_fences_off_the_dead_run(ledger: Ledger, running: Running, outcome: Outcome, noon: datetime) -> None:
     batch = running(ledger, ["a.png", "b.png"])
     ledger.attach_run(batch.id, "run-1", noon)
     [chunk] = ledger.chunks(batch.id)
@@ -256,9 +241,7 @@ def test_a_restart_fences_off_the_dead_run(
     assert [image.name for image in ledger.missing(chunk.id)] == ["b.png"]
 
 
-def test_progress_counts_and_foretells(
-    ledger: Ledger, running: Running, outcome: Outcome, noon: datetime
-) -> None:
+def test_progress_counts_and_foretells(ledger: Ledger, running: Running, outcome: Outcome, noon: datetime) -> None:
     batch = running(ledger, ["a.png", "b.png"], ["c.png", "d.png"])
     nothing = ledger.progress(batch.id)
     assert (nothing.images, nothing.waiting, nothing.seconds_left()) == (4, 4, None)

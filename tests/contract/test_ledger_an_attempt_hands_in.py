@@ -43,9 +43,7 @@ def test_a_machine_lost_after_the_last_image_costs_nothing(
     assert ledger.end_attempt(attempt.id, AttemptEnd.MACHINE_LOST, noon).state is ChunkState.DONE
 
 
-def test_a_superseded_attempt_is_fenced_off(
-    ledger: Ledger, running: Running, outcome: Outcome, noon: datetime
-) -> None:
+def test_a_superseded_attempt_is_fenced_off(ledger: Ledger, running: Running, outcome: Outcome, noon: datetime) -> None:
     batch = running(ledger, ["a.png"])
     [chunk] = ledger.chunks(batch.id)
     old = ledger.open_attempt(chunk.id, noon)

@@ -101,9 +101,7 @@ class AnyOrder(RuleBasedStateMachine):
         attempts = self.ledger.attempts(self.id)
         if attempts:
             attempt = attempts[-1 - pick % len(attempts)]
-            mine = [
-                i for i in self.ledger.images(self.id) if i.chunk_id == attempt.chunk_id and i.name in which
-            ]
+            mine = [i for i in self.ledger.images(self.id) if i.chunk_id == attempt.chunk_id and i.name in which]
             outcomes = [ImageOutcome(image.id, done=done, reason="R", sha256=sha) for image in mine]
             self.attempt("record", attempt.id, outcomes, NOW)
 
@@ -131,9 +129,7 @@ class AnyOrder(RuleBasedStateMachine):
         batch, chunks = self.ledger.batch(self.id), {c.id: c.state for c in self.ledger.chunks(self.id)}
         images = self.ledger.images(self.id)
         if batch.state in (BatchState.REGISTERED, BatchState.RUNNING):
-            assert all(
-                chunks[i.chunk_id or 0] in OPEN_CHUNKS for i in images if i.state is ImageState.WAITING
-            )
+            assert all(chunks[i.chunk_id or 0] in OPEN_CHUNKS for i in images if i.state is ImageState.WAITING)
         if batch.state not in OPEN_BATCHES:
             assert not OPEN_CHUNKS & set(chunks.values())
             assert batch.finished_at is not None

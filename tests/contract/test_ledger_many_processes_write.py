@@ -55,8 +55,7 @@ def test_nothing_happens_twice_and_nothing_is_lost(
 
     with crowd() as workers:
         futures = [
-            workers.submit(take_part, database_url, number, batch.id, life.id, tmp_path)
-            for number in range(PROCESSES)
+            workers.submit(take_part, database_url, number, batch.id, life.id, tmp_path) for number in range(PROCESSES)
         ]
         followed = follow(ledger, futures)
     deeds = [future.result() for future in futures]
@@ -216,8 +215,6 @@ def assert_the_diary_agrees(ledger: Ledger, diary: list[Event], batch: Batch) ->
     assert ledger.lives()[0].state is LifeState.OPEN
 
 
-def step(
-    before: BatchState | MachineState | None, after: BatchState | MachineState
-) -> BatchState | MachineState:
+def step(before: BatchState | MachineState | None, after: BatchState | MachineState) -> BatchState | MachineState:
     assert before is None or before is after or after in MOVES[type(before)][before]
     return after
