@@ -45,8 +45,8 @@ class Limits:
     """
 
     max_pixels: int = 300_000_000
-    tile: int = 256
-    batch_pixels: int = 400_000
+    tile: int = 512
+    batch_pixels: int = 600_000
     in_memory: int = 128 << 20
 
 

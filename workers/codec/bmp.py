@@ -85,9 +85,7 @@ def _unless_of_the_disk(path: Path, error: OSError) -> Exception:
     if error.errno is not None:
         return error
     if "truncated" in str(error):
-        return Rejected(
-            RejectReason.TRUNCATED, f"{path.name} is cut off: the BMP ends before its picture does."
-        )
+        return Rejected(RejectReason.TRUNCATED, f"{path.name} is cut off: the BMP ends before its picture does.")
     return _damaged(path, error)
 
 

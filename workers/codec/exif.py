@@ -47,9 +47,7 @@ def patched(exif: bytes, width: int, height: int, orientation: int) -> bytes:
                     # As one LONG it fits into the entry itself, whatever its type was before.
                     result[entry.at + 2 : entry.at + 12] = struct.pack(shape.order + "HII", _LONG, 1, number)
                     if entry.tag == _ORIENTATION:  # some readers know this tag as SHORT only
-                        result[entry.at + 2 : entry.at + 12] = struct.pack(
-                            shape.order + "HIHH", 3, 1, number, 0
-                        )
+                        result[entry.at + 2 : entry.at + 12] = struct.pack(shape.order + "HIHH", 3, 1, number, 0)
     except DirectoryError:
         return bytes(result)
     return bytes(result)

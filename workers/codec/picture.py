@@ -32,9 +32,7 @@ class Metadata:
     iptc: bytes | None = None
     orientation: int = 1  # as EXIF numbers it: 1 is upright, 5 to 8 swap width and height
     dots_per_mm: tuple[float, float] | None = None  # None: the file does not say
-    png_chunks: tuple[
-        tuple[bytes, bytes], ...
-    ] = ()  # (kind, data) of a PNG's own, kept when a PNG is written
+    png_chunks: tuple[tuple[bytes, bytes], ...] = ()  # (kind, data) of a PNG's own, kept when a PNG is written
 
 
 @dataclass(frozen=True)

@@ -42,9 +42,7 @@ def outline(path: Path) -> Outline:
         while not kinds or kinds[-1] != b"IEND":
             kind, data = _chunk(file, path.name)
             if bool(kinds) == (kind == b"IHDR"):
-                raise Rejected(
-                    RejectReason.DAMAGED, f"{path.name} is damaged: its PNG header is not where it belongs."
-                )
+                raise Rejected(RejectReason.DAMAGED, f"{path.name} is damaged: its PNG header is not where it belongs.")
             if kind == b"IHDR":
                 width, height = _header(data, path.name)
             kinds.append(kind)
@@ -67,9 +65,7 @@ def _chunk(file: BinaryIO, name: str) -> tuple[bytes, bytes]:
     while left:
         piece = file.read(min(left, _PIECE))
         if not piece:
-            raise Rejected(
-                RejectReason.TRUNCATED, f"{name} is cut off: the PNG ends before its picture does."
-            )
+            raise Rejected(RejectReason.TRUNCATED, f"{name} is cut off: the PNG ends before its picture does.")
         checksum = zlib.crc32(piece, checksum)
         left -= len(piece)
         if keep:
@@ -79,31 +75,23 @@ def _chunk(file: BinaryIO, name: str) -> tuple[bytes, bytes]:
         raise Rejected(RejectReason.TRUNCATED, f"{name} is cut off: the PNG ends before its picture does.")
     if stated != struct.pack(">I", checksum):
         part = kind.decode("ascii", "replace")
-        raise Rejected(
-            RejectReason.DAMAGED, f"{name} is damaged: the checksum of its PNG part {part} is wrong."
-        )
+        raise Rejected(RejectReason.DAMAGED, f"{name} is damaged: the checksum of its PNG part {part} is wrong.")
     return kind, data
 
 
 def _header(data: bytes, name: str) -> tuple[int, int]:
     if len(data) != 13:
-        raise Rejected(
-            RejectReason.DAMAGED, f"{name} is damaged: its PNG header has {len(data)} bytes instead of 13."
-        )
+        raise Rejected(RejectReason.DAMAGED, f"{name} is damaged: its PNG header has {len(data)} bytes instead of 13.")
     width, height, depth, colour, compression, filtering, interlacing = struct.unpack(">IIBBBBB", data)
     if width == 0 or height == 0:
-        raise Rejected(
-            RejectReason.ZERO_SIZE, f"{name} says that it is {width}×{height} pixels: there is no picture."
-        )
+        raise Rejected(RejectReason.ZERO_SIZE, f"{name} says that it is {width}×{height} pixels: there is no picture.")
     if depth not in _DEPTHS.get(colour, set()):
         raise Rejected(
             RejectReason.DAMAGED,
             f"{name} is damaged: PNG knows no colour type {colour} with {depth} bits per sample.",
         )
     if compression or filtering or interlacing > 1 or max(width, height) >= 1 << 31:
-        raise Rejected(
-            RejectReason.DAMAGED, f"{name} is damaged: its PNG header asks for what PNG does not know."
-        )
+        raise Rejected(RejectReason.DAMAGED, f"{name} is damaged: its PNG header asks for what PNG does not know.")
     return width, height
 
 

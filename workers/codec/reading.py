@@ -75,9 +75,7 @@ def _opened(path: Path, kind: str) -> Any:
             raise explained(path, kind, error) from None
 
 
-def _described(
-    path: Path, kind: str, image: Any, outline: png.Outline | None, facts: tiff.Facts | None
-) -> Picture:
+def _described(path: Path, kind: str, image: Any, outline: png.Outline | None, facts: tiff.Facts | None) -> Picture:
     colour = _COLOURS.get(image.interpretation)
     depth = {name: bits for bits, name in FORMATS.items()}.get(image.format)
     extra = -1 if colour is None else image.bands - BANDS[colour]
@@ -164,13 +162,9 @@ class VipsSource:
 def explained(path: Path, kind: str, error: Exception) -> Rejected:
     """Why a file of format `kind` did not decode: it ends early, or it is damaged."""
     if _is_cut_off(path, kind):
-        return Rejected(
-            RejectReason.TRUNCATED, f"{path.name} is cut off: the {kind} ends before its picture does."
-        )
+        return Rejected(RejectReason.TRUNCATED, f"{path.name} is cut off: the {kind} ends before its picture does.")
     details = " ".join(str(error).split())
-    return Rejected(
-        RejectReason.DAMAGED, f"{path.name} is damaged: the {kind} does not decode ({details[:200]})."
-    )
+    return Rejected(RejectReason.DAMAGED, f"{path.name} is damaged: the {kind} does not decode ({details[:200]}).")
 
 
 def _is_cut_off(path: Path, kind: str) -> bool:

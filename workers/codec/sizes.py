@@ -17,9 +17,7 @@ _LARGEST_SIDE = {
 def check_input(name: str, width: int, height: int, max_pixels: int) -> None:
     """Raise Rejected(ZERO_SIZE or TOO_LARGE) unless a picture of this size may be decoded."""
     if width < 1 or height < 1:
-        raise Rejected(
-            RejectReason.ZERO_SIZE, f"{name} says that it is {width}×{height} pixels: there is no picture."
-        )
+        raise Rejected(RejectReason.ZERO_SIZE, f"{name} says that it is {width}×{height} pixels: there is no picture.")
     if width * height > max_pixels:
         raise Rejected(
             RejectReason.TOO_LARGE,

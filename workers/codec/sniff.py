@@ -73,9 +73,7 @@ def sniff(path: Path) -> str:
             RejectReason.DAMAGED,
             f"{path.name} was a PNG, but its signature is broken (a transfer in text mode?). Send it again.",
         )
-    raise Rejected(
-        RejectReason.NOT_AN_IMAGE, f"{path.name} is not an image: its content is of no known format."
-    )
+    raise Rejected(RejectReason.NOT_AN_IMAGE, f"{path.name} is not an image: its content is of no known format.")
 
 
 def _first_bytes(path: Path) -> bytes:
@@ -87,11 +85,9 @@ def _first_bytes(path: Path) -> bytes:
     except IsADirectoryError:
         raise Rejected(RejectReason.NOT_AN_IMAGE, f"{path.name} is a folder, not an image.") from None
     except PermissionError:
-        raise Rejected(
-            RejectReason.NO_PERMISSION, f"{path.name} may not be read: check its permissions."
-        ) from None
+        raise Rejected(RejectReason.NO_PERMISSION, f"{path.name} may not be read: check its permissions.") from None
     if not head:
-        raise Rejected(RejectReason.EMPTY, f"{path.name} is empty (0 bytes). Was its copying interrupted?")
+        raise Rejected(RejectReason.EMPTY, f"{path.name} is empty (0 bytes). Perhaps its copying was interrupted.")
     return head
 
 

@@ -1,4 +1,4 @@
-"""What libvips does not tell of a TIFF: whether it is camera raw, whether it is lossy, whether it ends early."""
+"""What libvips does not tell of a TIFF: whether it is camera raw, or lossy, or ends early."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -61,4 +61,8 @@ class Output:
         return self._file.read(size)
 
     def _seek(self, offset: int, whence: int) -> int:
-        return self._file.seek(offset, whence)
+        try:
+            return self._file.seek(offset, whence)
+        except OSError as failure:  # it writes what it has held back, and so meets a full disk too
+            self._failure = failure
+            return -1

@@ -61,7 +61,7 @@ def seeing() -> type[Seeing]:
 
 @pytest.fixture
 def shared() -> Path:
-    """The folder of data that lies beside a checkout for development; tests that need it are skipped elsewhere."""
+    """The data beside a checkout for development; where it is not, tests that need it are skipped."""
     folder = Path(__file__).parents[3].parent / "shared"
     if not folder.is_dir():
         pytest.skip("the folder of shared data is not beside this checkout")

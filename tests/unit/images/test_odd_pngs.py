@@ -1,4 +1,5 @@
-"""PngSuite, Willem van Schaik's collection of every kind of PNG: the good ones come out right, the broken ones are refused."""
+"""PngSuite, Willem van Schaik's collection of every kind of PNG:
+the good ones come out right, the broken ones are refused."""
 
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,7 @@ def _expected(path: Path, mode: str) -> NDArray[Any]:
             levels = np.asarray(image)
             sixteen = levels.dtype != np.uint8
             grey = levels >> 8 if sixteen else levels  # as Pillow reads the result, at 16 bits the upper 8
-            return np.stack(
-                [grey, grey, grey, np.where(levels == (65535 if sixteen else 255), 0, 255)], axis=-1
-            )
+            return np.stack([grey, grey, grey, np.where(levels == (65535 if sixteen else 255), 0, 255)], axis=-1)
         return np.asarray(image.convert(mode))
 
 
@@ -65,9 +64,7 @@ def test_every_good_file_comes_out_right(tmp_path: Path, nearest: Any, shared: P
 
 @pytest.mark.parametrize("name", sorted(_BROKEN))
 @pytest.mark.timeout(10)
-def test_a_broken_file_is_refused_with_a_reason(
-    tmp_path: Path, nearest: Any, shared: Path, name: str
-) -> None:
+def test_a_broken_file_is_refused_with_a_reason(tmp_path: Path, nearest: Any, shared: Path, name: str) -> None:
     with pytest.raises(Rejected) as refusal:
         enhance_file(shared / "data/odd/pngsuite" / f"{name}.png", tmp_path / "out.png", nearest)
     assert refusal.value.reason is _BROKEN[name]

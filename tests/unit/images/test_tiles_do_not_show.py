@@ -53,9 +53,7 @@ def test_a_tiled_picture_is_the_untiled_one(
     assert np.abs(one - many).max() <= 1
 
 
-def test_an_untiled_picture_is_one_call_of_the_network_on_the_mirrored_picture(
-    tmp_path: Path, seeing: Any
-) -> None:
+def test_an_untiled_picture_is_one_call_of_the_network_on_the_mirrored_picture(tmp_path: Path, seeing: Any) -> None:
     pixels = np.random.default_rng(3).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "in.png")
     upscaler = seeing(2, 4)

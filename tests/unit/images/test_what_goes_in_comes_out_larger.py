@@ -168,7 +168,8 @@ def test_alpha_that_was_multiplied_in_is_taken_out(tmp_path: Path, nearest: Any)
     assert unassociated in path.read_bytes()
     path.write_bytes(path.read_bytes().replace(unassociated, associated))
     enhance_file(path, tmp_path / "out.png", nearest)
-    assert np.asarray(Image.open(tmp_path / "out.png"))[0, 0].tolist() == [199, 100, 0, 128]
+    first = np.asarray(Image.open(tmp_path / "out.png"))[0, 0].astype(int)
+    assert np.abs(first - (199, 100, 0, 128)).max() <= 1
 
 
 def test_the_name_lies_and_the_content_counts(tmp_path: Path, nearest: Any, noise: Bytes) -> None:
@@ -189,9 +190,7 @@ def test_of_many_frames_the_first_one_is_taken(tmp_path: Path, nearest: Any, suf
     assert any("first" in note for note in result.notes)
 
 
-def test_lossy_webp_stays_lossy_and_lossless_stays_lossless(
-    tmp_path: Path, nearest: Any, noise: Bytes
-) -> None:
+def test_lossy_webp_stays_lossy_and_lossless_stays_lossless(tmp_path: Path, nearest: Any, noise: Bytes) -> None:
     for lossless, kind in ((True, b"VP8L"), (False, b"VP8 ")):
         Image.fromarray(noise[..., :3]).save(tmp_path / "in.webp", lossless=lossless)
         enhance_file(tmp_path / "in.webp", tmp_path / "out.webp", nearest)
@@ -213,8 +212,6 @@ def test_a_preview_shows_the_same_middle_before_and_after(tmp_path: Path, neares
 def test_progress_is_told_in_rows(tmp_path: Path, nearest: Any) -> None:
     Image.new("L", (10, 600)).save(tmp_path / "in.png")
     told: list[tuple[int, int]] = []
-    enhance_file(
-        tmp_path / "in.png", tmp_path / "out.png", nearest, on_progress=lambda *rows: told.append(rows)
-    )
+    enhance_file(tmp_path / "in.png", tmp_path / "out.png", nearest, on_progress=lambda *rows: told.append(rows))
     assert told[-1] == (600, 600)
     assert len(told) == len(set(told)) > 1
