@@ -6,7 +6,7 @@ stands in the ledger, and the next one looks again.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import StateType
 from prefect.runtime import flow_run
 
+from flows import registering
 from flows.care import Care, Patient, RunState, care_for
 from flows.pool import KEEPER
 from flows.runs import SPOT_POOL, Runs, ServerUnreachable, since
@@ -22,7 +23,7 @@ from infra.arrivals import Arrival, ArrivalError, Wish
 from infra.records import Ledger
 from infra.records.tables import Batch
 from infra.settings import Settings, read_settings
-from infra.states import BatchEnd, BatchState
+from infra.states import BatchEnd, BatchState, SourceKind
 from infra.storage import LocalStore, StorageError
 
 WATCHER = "watcher"
@@ -79,18 +80,15 @@ class Watcher:
     runs: Runs
     say: Callable[[str], None]
     taken: int = 0
-    trouble: str = ""
+    said: set[str] = field(default_factory=set)
 
     def look(self, now: datetime) -> None:
         """Everything that is due now. What cannot be done at this moment is said once, and tried again."""
         try:
             self.take_arrivals(now)
             self.care(now)
-            self.trouble = ""
         except (StorageError, ServerUnreachable) as error:
-            if str(error) != self.trouble:
-                self.say(f"{error}. Trying again every {self.settings.look_every:g} s")
-            self.trouble = str(error)
+            self._say_once(f"{error} Trying again every {self.settings.look_every:g} s.")
 
     def take_arrivals(self, now: datetime) -> None:
         """Take every batch that is complete and not in the ledger yet."""
@@ -106,6 +104,12 @@ class Watcher:
             self._care_for(batch, now)
         if waiting:
             self._call_keeper(now)
+
+    def _say_once(self, what: str) -> None:
+        """Say what lasts only when it begins."""
+        if what not in self.said:
+            self.say(what)
+            self.said.add(what)
 
     def sweep(self, now: datetime) -> None:
         """Remove what was left half-written by processes that were killed long ago."""
@@ -127,6 +131,8 @@ class Watcher:
         if self.ledger.take(arrival.name, **vars(wish), **known) is not None:
             self.taken += 1
             self.say(f"{arrival.name}: taken from the inbox ({arrival.files} files, {arrival.bytes:,} bytes)")
+        else:
+            self._say_once(f"{arrival.source} stays in the inbox: there is a batch {arrival.name} already; rename it")
 
     def _care_for(self, batch: Batch, now: datetime) -> None:
         care = care_for(self._examine(batch), self.settings.restarts, now)
@@ -191,10 +197,10 @@ _SAID = {
 def wish_of(arrival: Arrival, settings: Settings) -> Wish:
     """What an arrival asks for. Raises ArrivalError when it can be told already that it cannot be granted."""
     arrival.check()
-    default = Wish(model=settings.model)
-    if arrival.path.is_dir():
-        return arrivals.read_wish(*arrivals.find_wish(arrival.path), default)
-    return default  # a zip is opened by the batch's own run, which reads the wish then
+    find = arrivals.find_wish if arrival.kind is SourceKind.FOLDER else arrivals.find_wish_in_zip
+    wish = arrivals.read_wish(*find(arrival.path), Wish(model=settings.model))
+    registering.model_checksum(wish.model, wish.scale)
+    return wish
 
 
 def batch_lease(batch_id: int) -> str:

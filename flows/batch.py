@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows import registering, reporting
 from flows.arrivals import batch_lease
@@ -31,7 +31,7 @@ from workers.model import ModelError
 LEASE: Final = 20.0
 """Seconds after which a run that shows no sign of life may be replaced by another."""
 PULSE: Final = 0.5
-TASK_RUNNER: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=64)
+TASK_RUNNER: TaskRunner[PrefectFuture[Any]] = cast(Any, ThreadPoolTaskRunner(max_workers=64))
 EXTRA_CHUNKS: Final = 1
 """Chunks that wait at the scheduler beyond one per machine, so that no machine waits for the next."""
 
@@ -60,11 +60,14 @@ def _process(settings: Settings, ledger: Ledger, row: Batch) -> State[Any]:
     work = _enhancing(settings, ledger, row)
     try:
         with _pulse(work):
-            work.batch, survey = register(work)
-            capacity(work)
-            work_off(work)
-            work.batch = outcomes(work)
-            where = report(work, survey)
+            registered = register(work, return_state=True)
+            work.batch, survey = registered.result()
+            ready = capacity(work, wait_for=[registered], return_state=True)
+            ready.result()
+            sent = work_off(work, ready)
+            settled = outcomes(work, wait_for=sent, return_state=True)
+            work.batch = settled.result()
+            where = report(work, survey, wait_for=[settled])
     except ArrivalError as error:
         return _failed(ledger, row, error.end, error.message)
     except NoCapacity as error:
@@ -128,8 +131,11 @@ def report(work: Enhancing, survey: Survey) -> str:
     return reporting.publish(work.ledger, work.batch, survey, work.outputs.store, work.work.store)
 
 
-def work_off(work: Enhancing) -> None:
-    """Send out every open chunk, a few more at a time than there are machines; wait for all of them."""
+def work_off(work: Enhancing, ready: State[Any]) -> list[PrefectFuture[Any]]:
+    """Send out every open chunk, a few more at a time than there are machines; wait for all of them.
+
+    Raises what a chunk raised for good, or Stopped.
+    """
     room = threading.Semaphore(work.settings.machines + EXTRA_CHUNKS)
     send = enhance.with_options(retries=work.settings.attempts, retry_delay_seconds=0)
     sent: list[PrefectFuture[Any]] = []
@@ -139,7 +145,7 @@ def work_off(work: Enhancing) -> None:
                 break
         if work.stop.is_set() or any(future.state.is_failed() for future in sent):
             break
-        sent.append(send.submit(work, chunk, chunk.number))
+        sent.append(send.submit(work, chunk, chunk.number, return_state=False, wait_for=[ready]))
         sent[-1].add_done_callback(lambda _: room.release())
     for future in sent:
         future.wait()
@@ -147,6 +153,7 @@ def work_off(work: Enhancing) -> None:
         raise Stopped
     for future in sent:
         future.result()
+    return sent
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from typing import Any
 
 from distributed import Client
 
+from flows.registering import model_key
 from infra.pool import dispatch
 from infra.pool.certificates import Certificate
 from infra.records import BatchStopped, Fenced, ImageOutcome, Ledger
@@ -26,6 +27,7 @@ from infra.states import AttemptEnd, LifeState
 from infra.storage.shelf import Shelf
 from workers import chunk as machine_side
 from workers.job import ChunkJob, ChunkResult, ImageJob
+from workers.model import shipped
 from workers.rejects import RejectReason
 
 PREVIEWS = 24
@@ -176,7 +178,8 @@ class Enhancing:
             batch=self.batch.name,
             attempt=attempt,
             topic=self.topic,
-            model=self.batch.model,
+            model=self.batch.model if self.batch.model in shipped() else model_key(self.batch.model_checksum),
+            model_name=self.batch.model,
             model_checksum=self.batch.model_checksum,
             scale=self.batch.scale,
             images=tuple(

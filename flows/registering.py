@@ -11,7 +11,8 @@ from infra.pool.chunks import cut
 from infra.records import Ledger, NewImage
 from infra.records.tables import Batch, Image
 from infra.settings import Settings
-from infra.states import ImageState, SourceKind
+from infra.states import BatchState, ImageState, SourceKind
+from infra.storage import LocalStore
 from workers.model import shipped
 from workers.naming import output_names
 
@@ -35,16 +36,20 @@ def register(ledger: Ledger, settings: Settings, batch: Batch, now: datetime) ->
     if batch.kind is SourceKind.ZIP and not folder.exists():
         arrivals.unpack(settings.inbox_folder / batch.source, folder)
     if not folder.exists():
-        raise ArrivalError(ArrivalReason.UNREADABLE, f"{folder} was taken away; put it back and retry")
-    survey = arrivals.survey(folder)
-    wish = arrivals.read_wish(*arrivals.find_wish(folder), arrivals.Wish(model=settings.model))
-    if batch.state == "ARRIVED":
+        message = f"{batch.source!r} is not in the inbox any more; put it back, then `spotlift retry {batch.name}`"
+        raise ArrivalError(ArrivalReason.UNREADABLE, message)
+    survey = arrivals.survey(folder, batch.name)
+    wish = arrivals.read_wish(*arrivals.find_wish(folder, batch.name), arrivals.Wish(model=settings.model))
+    if batch.state is BatchState.ARRIVED:
         batch = ledger.revise(batch.id, fingerprint=batch.fingerprint, **vars(wish), now=now)
     known = {image.name: image for image in ledger.images(batch.id)}
     images = _images(survey, known, batch.output_format)
     todo = [(image.name, _pixels(image)) for image in images if not _is_done(known.get(image.name))]
     chunks = cut(todo, ledger.speed(batch.model), settings.chunk_seconds, settings.machines)
     checksum = model_checksum(batch.model, batch.scale)
+    if batch.model not in shipped():
+        work = LocalStore(settings.work_folder)
+        work.upload(Path(batch.model).expanduser(), model_key(checksum))
     return ledger.register(batch.id, images, chunks, now, model_checksum=checksum), survey
 
 
@@ -59,6 +64,11 @@ def model_checksum(model: str, scale: int) -> str:
     if model in known and scale != 2:
         raise WishError(f"model {model!r} enlarges ×2 only, and the batch wants scale = {scale}")
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def model_key(checksum: str) -> str:
+    """Where a model that is not shipped lies in the work store, for the machines to fetch."""
+    return f"models/{checksum}.keras"
 
 
 def _images(survey: Survey, known: Mapping[str, Image], output_format: str | None) -> list[NewImage]:

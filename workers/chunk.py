@@ -45,7 +45,7 @@ def work_off(job: ChunkJob, machine: str, tell: Callable[[dict[str, Any]], None]
     """Work off the chunk on `machine`; `tell` hears `{"begun": id}` and `{"outcome": {…}}` of each image."""
     upscaler = model_of(job.model, job.model_checksum, job.work)
     if upscaler.scale != job.scale:
-        raise WrongModel(f"the model {upscaler.name!r} enlarges ×{upscaler.scale}, but the batch wants ×{job.scale}")
+        raise WrongModel(f"the model {job.model_name!r} enlarges ×{upscaler.scale}, but the batch wants ×{job.scale}")
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="spotlift-") as folder:
         for position, image in enumerate(job.images):
@@ -60,7 +60,7 @@ def work_off(job: ChunkJob, machine: str, tell: Callable[[dict[str, Any]], None]
 
 def _work_off_image(image: ImageJob, job: ChunkJob, upscaler: Upscaler, machine: str, folder: Path) -> Outcome:
     began = time.monotonic()
-    outcome = Outcome(image.image_id, done=False, machine=machine, model=upscaler.name)
+    outcome = Outcome(image.image_id, done=False, machine=machine, model=job.model_name)
     result = folder / f"{image.image_id}{Path(image.target).suffix}"
     preview = folder / str(image.image_id) if image.preview else None
     try:

@@ -49,6 +49,8 @@ class ChunkJob:
     """Dask topic on which each image is told of when it is begun and when it has ended."""
     model: str
     """A shipped model's name, or the key of a `.keras` file in `work`."""
+    model_name: str
+    """What people call the model."""
     model_checksum: str
     scale: int
     images: tuple[ImageJob, ...]

@@ -12,12 +12,14 @@ from rich.table import Table
 from flows.cli.talk import JsonOption, StateOption, UserError, err, out, plain, print_json
 from flows.cli.watching import watch
 from flows.progress import sentence
+from flows.registering import model_checksum
 from flows.spans import clock
 from infra import stack
-from infra.arrivals import Wish, hand_in
+from infra.arrivals import Wish, check_wish, hand_in
 from infra.records import Batch, Ledger
 from infra.settings import Settings, read_settings
 from infra.states import OPEN_BATCHES, RETRYABLE_BATCHES, BatchState, ImageState
+from workers.model import shipped
 
 BatchArgument = Annotated[str, typer.Argument(help="Name of the batch, as `spotlift status` shows it.")]
 
@@ -36,6 +38,9 @@ def submit(
     output_format: Annotated[
         str | None, typer.Option("--format", help="png, jpeg, webp, tiff, bmp, gif. [default: as is]")
     ] = None,
+    scale: Annotated[
+        int | None, typer.Option(help="How many times larger; the model must be made for it. [default: 2]")
+    ] = None,
     note: Annotated[str, typer.Option(help="A remark that stays with the batch.")] = "",
     tonight: Annotated[bool, typer.Option("--tonight", help="Leave it for the night run.")] = False,
     wait: Annotated[
@@ -47,14 +52,7 @@ def submit(
     """Put a batch into the inbox. The watcher takes it within seconds."""
     settings = read_settings(state=state)
     ledger = _ledger(settings)
-    wished: dict[str, Any] = {
-        "model": model,
-        "output_format": output_format,
-        "note": note,
-        "tonight": tonight,
-    }
-    given = {key: value for key, value in wished.items() if value}
-    wish = Wish(**{"model": settings.model, **given}) if given else None
+    wish = _wish(settings, model, scale, output_format, note, tonight)
     batch = hand_in(source, settings.inbox_folder, name, wish, taken=lambda n: ledger.find_batch(n) is not None)
     if batch != (name or batch):
         out.print(f"The name {name!r} is taken; this batch is called [bold]{batch}[/bold].")
@@ -203,6 +201,21 @@ def retry(
         ended = watch(settings, ledger, batch)
         _print_end(settings, ledger, ended)
         raise typer.Exit(0 if ended.state is BatchState.DONE else 1)
+
+
+def _wish(
+    settings: Settings, model: str | None, scale: int | None, output_format: str | None, note: str, tonight: bool
+) -> Wish | None:
+    """What the options ask for, checked as a batch.toml would be; None when they ask for nothing."""
+    if model is not None and model not in shipped():
+        model = str(Path(model).expanduser().absolute())
+    options = {"model": model, "scale": scale, "output_format": output_format, "note": note, "tonight": tonight}
+    given = {key: value for key, value in options.items() if value}
+    if not given:
+        return None
+    wish = check_wish(given, "the options of submit", Wish(model=settings.model))
+    model_checksum(wish.model, wish.scale)
+    return wish
 
 
 def _ledger(settings: Settings) -> Ledger:

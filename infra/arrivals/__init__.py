@@ -8,8 +8,8 @@ from infra.arrivals.contents import FoundImage, Ignored, Survey, find_wish, surv
 from infra.arrivals.hand_in import hand_in
 from infra.arrivals.inbox import Arrival, is_ready, look, strays, sweep
 from infra.arrivals.reasons import ArrivalError, ArrivalReason, WishError
-from infra.arrivals.unpack import unpack
-from infra.arrivals.wish import Wish, read_wish, write_wish
+from infra.arrivals.unpack import find_wish_in_zip, unpack
+from infra.arrivals.wish import Wish, check_wish, read_wish, write_wish
 from infra.arrivals.zip_check import UnpackLimits
 
 __all__ = [
@@ -22,7 +22,9 @@ __all__ = [
     "UnpackLimits",
     "Wish",
     "WishError",
+    "check_wish",
     "find_wish",
+    "find_wish_in_zip",
     "hand_in",
     "is_ready",
     "look",

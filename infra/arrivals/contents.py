@@ -52,7 +52,8 @@ class Survey:
 def survey(folder: Path, called: str = "") -> Survey:
     """Return what is in a batch's folder, at any depth. Raises ArrivalError (EMPTY) if there is no image.
 
-    `called` names the batch in messages, if it is not the folder's name. Links are not followed. Hidden files, what desktops leave behind, batch.toml and _READY are not mentioned.
+    `called` names the batch in messages, if it is not the folder's name. Links are not followed. Hidden files,
+    what desktops leave behind, batch.toml and _READY are not mentioned.
     """
     images, ignored = [], []
     with in_words(f"looking through {folder.name!r}"):
@@ -71,7 +72,8 @@ def survey(folder: Path, called: str = "") -> Survey:
 def find_wish(folder: Path, called: str = "") -> tuple[bytes | None, str]:
     """Return the content of a batch's batch.toml, None without one, and its name for messages.
 
-    `called` names the batch in messages, if it is not the folder's name. The file lies at the top, or in the only folder at the top. Raises WishError when it cannot be read.
+    `called` names the batch in messages, if it is not the folder's name. The file lies at the top, or in the
+    only folder at the top. Raises WishError when it cannot be read.
     """
     place = folder / WISH
     if not place.exists():

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from infra.arrivals.names import batch_name, same_file_key
+from infra.arrivals.names import WISH, batch_name, is_image_name, same_file_key
 from infra.arrivals.reasons import ArrivalError, ArrivalReason
 from infra.arrivals.zip_check import Entry, UnpackLimits, check_entries
 from infra.arrivals.zip_end import find_end
@@ -18,6 +18,7 @@ from infra.storage.store import RESERVED
 from infra.storage.trouble import in_words
 
 _CHUNK = 1 << 20  # bytes
+_MOST_WISH_BYTES = 1 << 20
 _BYTES_PER_ENTRY = 200  # of the list of contents, on average; zipfile holds the whole list in memory
 # All that zipfile is known to raise on a file that is no good zip.
 _DAMAGE = (zipfile.BadZipFile, EOFError, OverflowError, RuntimeError, ValueError, struct.error, zlib.error)
@@ -29,6 +30,25 @@ def inspect(path: Path, limits: UnpackLimits = _DEFAULT) -> list[str]:
     """Return the names that `unpack` would unpack, and refuse what can be refused without unpacking."""
     with in_words(f"reading {path.name!r}"), _opened(path, limits) as archive:
         return sorted(_files(archive, path.name, limits))
+
+
+def find_wish_in_zip(path: Path, limits: UnpackLimits = _DEFAULT) -> tuple[bytes | None, str]:
+    """Return the content of the batch.toml in a zip, None without one, and its name for messages.
+
+    Refuses what `inspect` refuses, and a zip without any image, so that a bad batch is told before a machine
+    is rented for it. The file lies where `find_wish` would find it once the zip is unpacked.
+    """
+    where = f"{WISH} of {path.name}"
+    with in_words(f"reading {path.name!r}"), _opened(path, limits) as archive:
+        files = _files(archive, path.name, limits)
+        if not any(is_image_name(name) for name in files):
+            raise ArrivalError(ArrivalReason.EMPTY, f"There is no image in {path.name!r}.")
+        tops = {name.partition("/")[0] for name in files}
+        entry = files.get(WISH) or (files.get(f"{tops.pop()}/{WISH}") if len(tops) == 1 else None)
+        if entry is None:
+            return None, where
+        with _blamed_on(path.name), archive.open(entry.info) as file:
+            return file.read(_MOST_WISH_BYTES), where
 
 
 def unpack(path: Path, into: Path, limits: UnpackLimits = _DEFAULT) -> list[str]:

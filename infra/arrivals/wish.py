@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -35,9 +35,11 @@ def read_wish(content: bytes | None, where: str, default: Wish | None = None) ->
     `content` is None when there is no batch.toml; `where` names the file in messages. Raises WishError.
     """
     default = default or Wish()
-    if content is None:
-        return default
-    table = _parse(content, where)
+    return default if content is None else check_wish(_parse(content, where), where, default)
+
+
+def check_wish(table: Mapping[str, Any], where: str, default: Wish) -> Wish:
+    """Return the wish in a table of keys and values; what it leaves open is as in `default`. Raises WishError."""
     wished = {key: _checked(key, value, where) for key, value in table.items()}
     return Wish(**{**asdict(default), **wished})
 
