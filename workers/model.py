@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workers import probe
+from workers import probe, runtime
 
 Pictures = npt.NDArray[np.float32]
 
@@ -80,7 +79,7 @@ class Upscaler:
                 )
             self._range = self._find_range()
             halo = probe.halo_of(partial(self._run, values=self._range), raw, model, scale)
-        except _tensorflow().errors.OpError as error:
+        except runtime.tensorflow().errors.OpError as error:
             raise ModelError(f"The model {name} fails on a small grey picture: {error.message}") from error
         if halo is None:
             raise ModelError(
@@ -98,7 +97,7 @@ class Upscaler:
         """
         try:
             enlarged = self._run(tiles, self._range)
-        except _tensorflow().errors.ResourceExhaustedError as error:
+        except runtime.tensorflow().errors.ResourceExhaustedError as error:
             raise MemoryError(f"Tiles of the shape {tiles.shape} do not fit.") from error
         # NaN wins every comparison in min(), so two numbers tell about all of them.
         if not np.isfinite((enlarged.min(), enlarged.max())).all():
@@ -139,8 +138,7 @@ def load(model: str) -> Upscaler:
     path = shipped().get(model, Path(model))
     if not path.is_file():
         raise ModelError(
-            f"There is no model '{model}'. Shipped models: {', '.join(shipped())}. "
-            f"The path of a .keras file works too."
+            f"There is no model '{model}'. Shipped models: {', '.join(shipped())}. The path of a .keras file works too."
         )
     _check_ingredients(path)
     name = model if model in shipped() else path.stem
@@ -154,9 +152,7 @@ def _check_ingredients(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             config = json.loads(archive.read("config.json"))
     except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-        raise ModelError(
-            f"{path} is not a .keras file (Keras 3). Write one with model.save('NAME.keras')."
-        ) from error
+        raise ModelError(f"{path} is not a .keras file (Keras 3). Write one with model.save('NAME.keras').") from error
     for kind, module in _ingredients(config):
         if kind == "Lambda":
             raise ModelError(
@@ -184,7 +180,11 @@ def _ingredients(config: Any) -> Iterator[tuple[str, str]]:
 
 
 def _deserialised(path: Path) -> Any:
-    keras = _keras()
+    try:
+        keras = runtime.keras()
+    except ImportError as error:
+        raise ModelError(f"{error}. Install spotlift with its extra 'cpu' or 'gpu'.") from error
+    runtime.tensorflow().config.experimental.enable_op_determinism()
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # a strange file may fail anywhere in Keras, with any error
@@ -201,8 +201,7 @@ def _checked_channels(model: Any, name: str) -> int:
     taken, given = tuple(model.inputs[0].shape), tuple(model.outputs[0].shape)
     if len(taken) != 4 or len(given) != 4:
         raise ModelError(
-            f"The model {name} takes the shape {taken} and gives {given}, not pictures "
-            f"(n, height, width, channels)."
+            f"The model {name} takes the shape {taken} and gives {given}, not pictures (n, height, width, channels)."
         )
     if taken[3] not in (1, 3) or given[3] != taken[3]:
         raise ModelError(
@@ -219,37 +218,10 @@ def _checked_channels(model: Any, name: str) -> int:
 
 def _graph(model: Any) -> Any:
     """One compiled function for all sizes, so that a new size of tile costs no tracing."""
-    tf = _tensorflow()
+    tf = runtime.tensorflow()
     channels, dtype = model.inputs[0].shape[3], model.inputs[0].dtype
 
     def enlarge(pictures: Any) -> Any:
         return tf.cast(model(tf.cast(pictures, dtype), training=False), tf.float32)
 
     return tf.function(enlarge, [tf.TensorSpec((None, None, None, channels), tf.float32)], autograph=False)
-
-
-def _keras() -> Any:
-    """Keras on TensorFlow, whatever this user's keras.json prefers."""
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    _tensorflow()
-    import keras
-
-    if keras.backend.backend() != "tensorflow":
-        raise ModelError(f"Keras runs on {keras.backend.backend()} here already; it must run on tensorflow.")
-    return keras
-
-
-def _tensorflow() -> Any:
-    """TensorFlow without its chatter, and with the same result every time."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault(
-        "TF_ENABLE_ONEDNN_OPTS", "1"
-    )  # the default; said aloud, TensorFlow keeps quiet about it
-    try:
-        import tensorflow
-    except ImportError as error:
-        raise ModelError(
-            "TensorFlow is not installed here. Install spotlift with its extra 'cpu' or 'gpu'."
-        ) from error
-    tensorflow.config.experimental.enable_op_determinism()
-    return tensorflow

@@ -71,3 +71,9 @@ def bench() -> Callable[[str], Path]:
 def test_tensorflow_is_not_imported_before_a_model_is_loaded() -> None:
     code = "import sys, workers.model; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_loading_it_prints_nothing() -> None:
+    code = "from workers.model import load; load('fast')"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert (loaded.stdout, loaded.stderr) == ("", "")

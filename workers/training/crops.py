@@ -68,9 +68,7 @@ def read_picture(path: Path) -> Picture:
     """Read a picture as uint8 (h, w, 3) in sRGB, on white where transparent; raises TrainingError."""
     try:
         image = pyvips.Image.new_from_file(str(path), access="sequential").colourspace("srgb")
-        picture: Picture = (
-            (image.flatten(background=255) if image.hasalpha() else image).cast("uchar").numpy()
-        )
+        picture: Picture = (image.flatten(background=255) if image.hasalpha() else image).cast("uchar").numpy()
     except pyvips.Error as error:
         raise TrainingError(f"{path} cannot be read as a picture: {error.message}.") from error
     return picture

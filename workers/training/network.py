@@ -2,15 +2,16 @@
 
 from typing import Any
 
-import keras
-
+from workers import runtime
 from workers.training.recipe import Recipe
+
+keras = runtime.keras()
 
 #: Slope of the leaky ReLU below zero; a plain ReLU lets small nets die at the nearest-neighbour picture.
 LEAK = 0.1
 
 
-def build(recipe: Recipe, convolution: Any = keras.layers.Conv2D, **options: Any) -> keras.Model:
+def build(recipe: Recipe, convolution: Any = keras.layers.Conv2D, **options: Any) -> Any:
     """RGB in [0, 1], any height and width -> the same picture `scale` times wider and higher.
 
     The network draws what is missing in the picture enlarged by repeating its pixels. All layers are Keras's
@@ -27,7 +28,7 @@ def build(recipe: Recipe, convolution: Any = keras.layers.Conv2D, **options: Any
     return keras.Model(picture, enlarged, name=recipe.name.replace("-", "_"))
 
 
-class Collapsible(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no types
+class Collapsible(keras.layers.Layer):  # type: ignore[name-defined]  # Keras ships no types
     """A 3×3 convolution that is trained as a sum of branches, and is one convolution for ever after.
 
     The kernel is a free 3×3 kernel, plus a 3×3 kernel to `expansion` channels followed by a 1×1 kernel, plus
@@ -50,7 +51,7 @@ class Collapsible(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no t
         self.bias = self.add_weight((self.filters,), "zeros", name="bias")
         self.is_square = channels == self.filters
 
-    def kernel(self) -> keras.KerasTensor:
+    def kernel(self) -> Any:
         """The one kernel (side, side, channels, filters) that all branches add up to."""
         kernel = self.direct + keras.ops.matmul(self.widen, self.narrow)
         if self.is_square:
@@ -58,5 +59,5 @@ class Collapsible(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no t
             kernel += keras.ops.pad(keras.ops.eye(self.filters)[None, None], [margin, margin, [0, 0], [0, 0]])
         return kernel
 
-    def call(self, features: keras.KerasTensor) -> keras.KerasTensor:
+    def call(self, features: Any) -> Any:
         return keras.ops.conv(features, self.kernel(), padding=self.padding) + self.bias

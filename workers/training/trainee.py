@@ -3,14 +3,15 @@
 import math
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
+from workers import runtime
 from workers.training import network
 from workers.training.crops import Picture
 from workers.training.recipe import Recipe
+
+keras, tf = runtime.keras(), runtime.tensorflow()
 
 
 class Trainee:

@@ -66,9 +66,7 @@ def train(
     return exported
 
 
-def _work_off(
-    trainee: Trainee, crops: Crops, minutes: float | None, report_every: float
-) -> Iterator[Progress]:
+def _work_off(trainee: Trainee, crops: Crops, minutes: float | None, report_every: float) -> Iterator[Progress]:
     """Take steps until the training is done, with a pause for each report, the last after the last step."""
     reported, losses = (trainee.step, trainee.seconds), list[Any]()
     while (done := _done(trainee, minutes)) < 1:
