@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from math import ceil
 from typing import Any, Final, cast
 
 from prefect import flow, get_run_logger, task
@@ -21,6 +22,7 @@ from flows.progress import ProgressArtifact
 from infra.arrivals import ArrivalError, Survey
 from infra.pool.dispatch import Stopped
 from infra.records import Batch, Chunk, Ledger
+from infra.report import PREVIEWS
 from infra.settings import Settings, read_settings
 from infra.states import OPEN_BATCHES, BatchEnd, BatchState
 from infra.storage import LocalStore, StorageError
@@ -62,6 +64,7 @@ def _process(settings: Settings, ledger: Ledger, row: Batch) -> State[Any]:
         with _pulse(work):
             registered = register(work, return_state=True)
             work.batch, survey = registered.result()
+            work.preview_every = ceil(len(survey.images) / PREVIEWS)
             ready = capacity(work, wait_for=[registered], return_state=True)
             ready.result()
             sent = work_off(work, ready)
@@ -80,7 +83,7 @@ def _process(settings: Settings, ledger: Ledger, row: Batch) -> State[Any]:
         message = f"one chunk lost {settings.attempts + 1} machines; {error}. `spotlift retry {row.name}` goes on"
         return _failed(ledger, row, BatchEnd.GAVE_UP, message)
     except Stopped:
-        return _stopped(ledger, row)
+        return _stopped(work)
     finally:
         work.close()
     return _ended(work.batch, where)
@@ -200,12 +203,13 @@ def _failed(ledger: Ledger, row: Batch, end: BatchEnd, why: str) -> State[Any]:
     return Failed(message=why)
 
 
-def _stopped(ledger: Ledger, row: Batch) -> State[Any]:
+def _stopped(work: Enhancing) -> State[Any]:
     """The batch was cancelled; or another run has taken over, and this one only goes away."""
-    if ledger.batch(row.id).state is not BatchState.CANCELLING:
+    if work.ledger.batch(work.batch.id).state is not BatchState.CANCELLING:
         return Cancelled(message="another run goes on with the batch")
-    ledger.cancelled(row.id, _now())
-    return Cancelled(message=f"cancelled; `spotlift retry {row.name}` works off what is missing")
+    batch = work.ledger.cancelled(work.batch.id, _now())
+    reporting.publish(work.ledger, batch, None, work.outputs.store, work.work.store)
+    return Cancelled(message=f"cancelled; `spotlift retry {batch.name}` works off what is missing")
 
 
 def _ended(batch: Batch, where: str) -> State[Any]:

@@ -30,8 +30,6 @@ from workers.job import ChunkJob, ChunkResult, ImageJob
 from workers.model import shipped
 from workers.rejects import RejectReason
 
-PREVIEWS = 24
-"""Images of a batch that get before and after pictures for the report."""
 DEADLY = 3
 """Machines that an image may take down with it before it is set aside as the cause."""
 
@@ -64,6 +62,8 @@ class Enhancing:
     outputs: Shelf
     work: Shelf
     topic: str
+    preview_every: int = 1
+    """Of so many images, one gets before and after pictures for the report."""
     stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _client: Client | None = None
@@ -188,7 +188,7 @@ class Enhancing:
                     source=image.name,
                     target=f"{self.batch.name}/{image.output_name}",
                     receipt=f"{base}/receipts/{image.id}-{self.batch.round}.json",
-                    preview=f"{base}/previews/{image.id}" if image.number <= PREVIEWS else None,
+                    preview=f"{base}/previews/{image.number}" if image.number % self.preview_every == 0 else None,
                 )
                 for image in images
             ),
