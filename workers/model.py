@@ -79,8 +79,12 @@ class Upscaler:
                 )
             self._range = self._find_range()
             halo = probe.halo_of(partial(self._run, values=self._range), raw, model, scale)
-        except runtime.tensorflow().errors.OpError as error:
-            raise ModelError(f"The model {name} fails on a small grey picture: {error.message}") from error
+        except (runtime.tensorflow().errors.OpError, ValueError) as error:
+            # TensorFlow tells the whole way to the error, indented, and then in one line what it was.
+            reason = [line for line in str(error).splitlines() if line and not line[0].isspace()][-1]
+            raise ModelError(
+                f"The model {name} fails on a picture of 23×17 pixels; it must take any size. It says: {reason}"
+            ) from error
         if halo is None:
             raise ModelError(
                 f"In the model {name} a pixel depends on more than {probe.SIDES[-1] // 2} pixels around it, "
@@ -188,11 +192,14 @@ def _deserialised(path: Path) -> Any:
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # a strange file may fail anywhere in Keras, with any error
-        raise ModelError(f"{path} cannot be loaded by Keras {keras.__version__}: {error}") from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelError(f"{path} cannot be loaded by Keras {keras.__version__}: {reason}") from error
 
 
 def _checked_channels(model: Any, name: str) -> int:
     """Channels in and out, 1 or 3; raises ModelError when the network does not map picture to picture."""
+    if not getattr(model, "inputs", None):
+        raise ModelError(f"The model {name} was saved before it was built. Start it with a keras.Input.")
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ModelError(
             f"The model {name} has {len(model.inputs)} inputs and {len(model.outputs)} outputs; it must have "

@@ -128,6 +128,12 @@ def test_what_is_not_a_number_is_never_written_as_black(bring: Bring) -> None:
         upscaler(tiles)
 
 
+def a_network_for_even_sizes() -> keras.Model:
+    picture = keras.Input((None, None, 3))
+    there_and_back = L.UpSampling2D(2)(L.MaxPool2D(2)(picture))
+    return keras.Model(picture, L.UpSampling2D(2)(picture + there_and_back))
+
+
 @keras.saving.register_keras_serializable("their_package")
 class TheirLayer(L.Layer):
     """Code that a machine does not have."""
@@ -141,6 +147,8 @@ class TheirLayer(L.Layer):
         (lambda: keras.Sequential([keras.Input((8,)), L.Dense(8)]), "not pictures"),
         (lambda: a_network(L.UpSampling2D(2), channels=4), "takes 4 and gives 4 channels"),
         (lambda: a_network(L.UpSampling2D(2), L.Conv2D(1, 1)), "takes 3 and gives 1 channels"),
+        (lambda: keras.Sequential([L.UpSampling2D(2)]), "before it was built"),
+        (a_network_for_even_sizes, "must take any size. It says: Incompatible shapes"),
         (lambda: keras.Sequential([keras.Input((32, 32, 3)), L.UpSampling2D(2)]), "any height and width"),
         (lambda: a_network(L.Conv2D(3, 3, padding="same")), "a whole number of times"),
         (lambda: a_network(L.UpSampling2D(2), L.Conv2D(3, 3)), "a whole number of times"),
@@ -153,6 +161,8 @@ class TheirLayer(L.Layer):
         "dense",
         "rgba",
         "grey out",
+        "unbuilt",
+        "even",
         "fixed",
         "same size",
         "cut",

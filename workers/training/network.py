@@ -28,7 +28,7 @@ def build(recipe: Recipe, convolution: Any = keras.layers.Conv2D, **options: Any
     return keras.Model(picture, enlarged, name=recipe.name.replace("-", "_"))
 
 
-class Collapsible(keras.layers.Layer):  # type: ignore[name-defined]  # Keras ships no types
+class Collapsible(keras.layers.Layer):  # type: ignore[misc, name-defined]  # Keras ships no types
     """A 3×3 convolution that is trained as a sum of branches, and is one convolution for ever after.
 
     The kernel is a free 3×3 kernel, plus a 3×3 kernel to `expansion` channels followed by a 1×1 kernel, plus
