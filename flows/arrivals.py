@@ -16,7 +16,7 @@ from prefect.runtime import flow_run
 
 from flows import registering
 from flows.care import Care, Patient, RunState, care_for
-from flows.pool import KEEPER
+from flows.leases import KEEPER, WATCHER, WATCHER_SECONDS, of_batch
 from flows.runs import SPOT_POOL, Runs, ServerUnreachable, since
 from infra import arrivals
 from infra.arrivals import Arrival, ArrivalError, Wish
@@ -26,9 +26,6 @@ from infra.settings import Settings, read_settings
 from infra.states import BatchEnd, BatchState, SourceKind
 from infra.storage import LocalStore, StorageError
 
-WATCHER = "watcher"
-WATCHER_LEASE = 30.0
-"""Seconds after which a watcher that shows no sign of life counts as dead."""
 HANDOVER = 20.0
 """Seconds before the end of a quarter that a shift ends, so that the next one finds the place free."""
 
@@ -55,7 +52,7 @@ def watch_inbox() -> str:
     watcher.sweep(_now())
     try:
         while (now := _now()) < end:
-            if not watcher.ledger.hold(WATCHER, holder, WATCHER_LEASE, now):
+            if not watcher.ledger.hold(WATCHER, holder, WATCHER_SECONDS, now):
                 return "another watcher is at work"
             watcher.look(now)
             time.sleep(settings.look_every)
@@ -161,7 +158,7 @@ class Watcher:
 
     def _examine(self, batch: Batch) -> Patient:
         found = self.runs.find(batch.flow_run_id) if batch.flow_run_id else None
-        lease = self.ledger.lease(batch_lease(batch.id))
+        lease = self.ledger.lease(of_batch(batch.id))
         return Patient(
             state=batch.state,
             has_run=batch.flow_run_id is not None,
@@ -201,11 +198,6 @@ def wish_of(arrival: Arrival, settings: Settings) -> Wish:
     wish = arrivals.read_wish(*find(arrival.path), Wish(model=settings.model))
     registering.model_checksum(wish.model, wish.scale)
     return wish
-
-
-def batch_lease(batch_id: int) -> str:
-    """The name of the lease that the living run of a batch holds."""
-    return f"batch-{batch_id}"
 
 
 def _now() -> datetime:

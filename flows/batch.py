@@ -16,8 +16,8 @@ from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows import registering, reporting
-from flows.arrivals import batch_lease
 from flows.enhancing import Enhancing, LostMachine, NoCapacity
+from flows.leases import BATCH_SECONDS, of_batch
 from flows.progress import ProgressArtifact
 from infra.arrivals import ArrivalError, Survey
 from infra.pool.dispatch import Stopped
@@ -30,8 +30,6 @@ from infra.storage.shelf import Shelf
 from workers.chunk import WrongModel
 from workers.model import ModelError
 
-LEASE: Final = 20.0
-"""Seconds after which a run that shows no sign of life may be replaced by another."""
 PULSE: Final = 0.5
 TASK_RUNNER: TaskRunner[PrefectFuture[Any]] = cast(Any, ThreadPoolTaskRunner(max_workers=64))
 EXTRA_CHUNKS: Final = 1
@@ -50,12 +48,12 @@ def process_batch(batch: str) -> State[Any]:
     row = ledger.batch(batch)
     if row.state not in OPEN_BATCHES:
         return Completed(message=f"{batch} is {row.state} already; `spotlift retry {batch}` works off what is missing")
-    if not ledger.hold(batch_lease(row.id), str(flow_run.id), LEASE, _now()):
+    if not ledger.hold(of_batch(row.id), str(flow_run.id), BATCH_SECONDS, _now()):
         return Completed(message=f"another run is at work on {batch}")
     try:
         return _process(settings, ledger, row)
     finally:
-        ledger.let_go(batch_lease(row.id), str(flow_run.id))
+        ledger.let_go(of_batch(row.id), str(flow_run.id))
 
 
 def _process(settings: Settings, ledger: Ledger, row: Batch) -> State[Any]:
@@ -169,7 +167,7 @@ def _pulse(work: Enhancing) -> Iterator[None]:
         while not ended.wait(PULSE):
             work.flush()
             artifact.show(work.ledger.progress(work.batch.id))
-            held = work.ledger.hold(batch_lease(work.batch.id), str(flow_run.id), LEASE, _now())
+            held = work.ledger.hold(of_batch(work.batch.id), str(flow_run.id), BATCH_SECONDS, _now())
             if not held or work.ledger.batch(work.batch.id).state is BatchState.CANCELLING:
                 work.stop.set()
 

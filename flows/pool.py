@@ -10,6 +10,7 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
+from flows.leases import KEEPER, KEEPER_SECONDS
 from infra.pool.local import LocalPool, PoolFailed
 from infra.processes import ProcessDied
 from infra.records import Ledger
@@ -18,9 +19,6 @@ from infra.settings import Settings, read_settings
 from infra.stack import GPU_POOL, StackError, environment, worker_command
 from infra.states import LifeEnd, LifeState
 
-KEEPER: Final = "pool-keeper"
-KEEPER_LEASE: Final = 30.0
-"""Seconds after which a keeper that shows no sign of life may be replaced."""
 LOOK_EVERY: Final = 0.5
 WORKER: Final = "spot-gpu-worker"
 
@@ -32,7 +30,7 @@ def spot_pool() -> str:
     ledger = Ledger(settings.ledger_url)
     holder = str(flow_run.id)
     say = get_run_logger().info
-    if not ledger.hold(KEEPER, holder, KEEPER_LEASE, _now()):
+    if not ledger.hold(KEEPER, holder, KEEPER_SECONDS, _now()):
         return "another keeper is at work"
     try:
         return live(settings, ledger, holder, say)
@@ -88,7 +86,7 @@ def _keep(settings: Settings, ledger: Ledger, pool: LocalPool, holder: str, say:
     window = _Window(timedelta(seconds=settings.idle_window))
     while True:
         now = _now()
-        if not ledger.hold(KEEPER, holder, KEEPER_LEASE, now):
+        if not ledger.hold(KEEPER, holder, KEEPER_SECONDS, now):
             return LifeEnd.REPLACED
         pool.processes.start(WORKER, worker_command(GPU_POOL, f"life-{pool.life.id}"), environment(settings))
         pool.step(now, say)

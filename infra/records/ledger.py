@@ -12,7 +12,6 @@ from infra.records.leases import LeaseVerbs
 from infra.records.pool import LifeVerbs, MachineVerbs
 from infra.records.reading import ReadingVerbs
 from infra.records.registry import RegistryVerbs
-from infra.records.schema import migrate
 
 
 class Ledger(BatchVerbs, RegistryVerbs, AttemptVerbs, LifeVerbs, MachineVerbs, LeaseVerbs, ReadingVerbs):
@@ -35,6 +34,8 @@ class Ledger(BatchVerbs, RegistryVerbs, AttemptVerbs, LifeVerbs, MachineVerbs, L
 
         Raises `LedgerTooNew` when a later version of the program wrote them, and `LedgerUnreachable`.
         """
+        from infra.records.schema import migrate  # Alembic takes half a second to import, and few commands need it
+
         migrate(self._database)
 
     def close(self) -> None:
