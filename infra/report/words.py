@@ -68,7 +68,7 @@ def duration(seconds: float | None) -> str:
     """Return "0.42 s", "41 s", "3 min 20 s", "2 h 5 min"."""
     if seconds is None:
         return "–"
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{seconds:.2g} s" if seconds < 1 else f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:
@@ -95,13 +95,13 @@ def sizes(before: int, after: int) -> str:
 
 def _unit(number: int) -> tuple[int, str]:
     for divisor, unit in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if number >= divisor:
+        if number >= 0.9995 * divisor:  # 999.6 kB would round to 1000 kB
             return divisor, unit
     return 1, "B"
 
 
 def _short(number: float) -> str:
-    return f"{number:.0f}" if number >= 99.5 or number == int(number) else f"{number:.1f}"
+    return f"{number:.0f}" if number >= 99.5 else f"{number:.1f}".removesuffix(".0")
 
 
 def pixels(width: int | None, height: int | None) -> str:
