@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,6 +32,7 @@ from workers.tiling import Tiling, mirrored, tiling
 __all__ = ["Enhanced", "Limits", "Upscaler", "enhance_file"]
 
 _PREVIEW_SIDE = 320
+_SMALLEST_TILE = 64
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Limits:
     """
 
     max_pixels: int = 300_000_000
-    tile: int = 512
-    batch_pixels: int = 600_000
+    tile: int = 384
+    batch_pixels: int = 330_000
     in_memory: int = 128 << 20
 
 
@@ -82,14 +83,36 @@ def enhance_file(
     format is found by content. The target appears complete or not at all. With `preview`, a folder and the
     stem of a name, `<preview>.before.jpg` and `<preview>.after.jpg` show the middle of the picture (at most
     320 pixels of input a side). `on_progress(done, rows)` is called after each row of tiles, in rows of
-    input; what it raises ends the work.
+    input; what it raises ends the work. When memory runs out, the image is begun again with smaller tiles.
 
     Raises Rejected when this image cannot be enhanced, ValueError for an `output_format` that is none,
-    OSError for what is no fault of the image (a full disk). Nothing is left behind then.
+    OSError for what is no fault of the image (a full disk), MemoryError when even small tiles do not fit.
+    Nothing is left behind then.
     """
     started = time.monotonic()
     format = known_format(output_format) if output_format is not None else _wished(target)
+    while True:
+        try:
+            result = _attempt(source, target, format, upscaler, limits, preview, on_progress)
+            return replace(result, seconds=time.monotonic() - started)
+        except MemoryError:
+            if limits.tile <= _SMALLEST_TILE:
+                raise
+            limits = replace(limits, tile=limits.tile // 2, batch_pixels=limits.batch_pixels // 4)
+
+
+def _attempt(
+    source: Path,
+    target: Path,
+    format: str,
+    upscaler: Upscaler,
+    limits: Limits,
+    preview: Path | None,
+    on_progress: Callable[[int, int], None] | None,
+) -> Enhanced:
+    """See enhance_file; it does not know how long all attempts took."""
     opened = open_image(source, limits.max_pixels)
+    bytes_in = source.stat().st_size
     if must_be_turned(opened.picture, format):
         opened = Upright(opened.rows(opened.picture.height), opened.picture, format)
     picture, scale = opened.picture, upscaler.scale
@@ -108,10 +131,10 @@ def enhance_file(
         out_width=width,
         out_height=height,
         format=format,
-        bytes_in=source.stat().st_size,
+        bytes_in=bytes_in,
         bytes_out=size,
         sha256=checksum,
-        seconds=time.monotonic() - started,
+        seconds=0.0,
         notes=(*_about_the_name(source, picture), *picture.notes, *notes),
     )
 

@@ -1,5 +1,6 @@
 """Profile, EXIF, resolution and orientation are in the result as they were in the image, or truer."""
 
+import functools
 import struct
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ def _exif(orientation: int = 1) -> Image.Exif:
     return exif
 
 
+@functools.cache  # the time of its making is in it
 def _profile() -> bytes:
     """A profile that is surely not the sRGB that anybody would put there unasked."""
     data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())

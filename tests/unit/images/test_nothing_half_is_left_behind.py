@@ -40,6 +40,26 @@ def test_a_network_that_fails_leaves_nothing(tmp_path: Path, source: Path, in_me
     assert {path.name for path in tmp_path.iterdir()} == {"in.png", "out.png"}
 
 
+def test_an_image_is_begun_again_with_smaller_tiles_when_memory_runs_out(
+    tmp_path: Path, source: Path, seeing: Any
+) -> None:
+    roomy = seeing(2, 3)
+
+    class Cramped:
+        scale, halo = 2, 3
+
+        def __call__(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+            if tiles[..., 0].size > 200 * 200:
+                raise MemoryError(f"{len(tiles)} tiles are too many for the GPU")
+            result: NDArray[np.float32] = roomy(tiles)
+            return result
+
+    enhance_file(source, tmp_path / "roomy.png", roomy)
+    enhance_file(source, tmp_path / "cramped.png", Cramped())
+    one, other = (np.asarray(Image.open(tmp_path / name)).astype(int) for name in ("roomy.png", "cramped.png"))
+    assert np.abs(one - other).max() <= 1
+
+
 def test_who_watches_the_progress_may_end_the_work(tmp_path: Path, source: Path, nearest: Any) -> None:
     def stop(done: int, rows: int) -> None:
         raise InterruptedError(f"{done} of {rows}")
