@@ -49,6 +49,8 @@ def watch_inbox() -> str:
     watcher = Watcher(settings, Ledger(settings.ledger_url), Runs.of(settings), get_run_logger().info)
     end = shift_end(_now(), timedelta(seconds=settings.shift))
     holder = str(flow_run.id)
+    if not take_place(watcher.ledger, holder):
+        return "another watcher is at work"
     watcher.sweep(_now())
     try:
         while (now := _now()) < end:
@@ -59,6 +61,16 @@ def watch_inbox() -> str:
     finally:
         watcher.ledger.let_go(WATCHER, holder)
     return f"{watcher.taken} batches taken"
+
+
+def take_place(ledger: Ledger, holder: str) -> bool:
+    """Become the one who watches; if the one before died, as soon as its lease runs out. False if it lives."""
+    until = time.monotonic() + WATCHER_LEASE + 1
+    while not ledger.hold(WATCHER, holder, WATCHER_LEASE, _now()):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.5)
+    return True
 
 
 def shift_end(now: datetime, length: timedelta) -> datetime:
