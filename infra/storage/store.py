@@ -13,19 +13,19 @@ class StorageError(Exception):
     """The store could not do what was asked; the message is a sentence for the user."""
 
 
-class Missing(StorageError):  # noqa: N818 (reads as `except Missing`)
+class Missing(StorageError):
     """There is no file under this key."""
 
 
-class AlreadyThere(StorageError):  # noqa: N818
+class AlreadyThere(StorageError):
     """A create-only write found a file under the key."""
 
 
-class Changed(StorageError):  # noqa: N818
+class Changed(StorageError):
     """An if-unchanged write found another version than the one it was told to expect."""
 
 
-class BadKey(StorageError):  # noqa: N818
+class BadKey(StorageError):
     """The key can name no file of a store."""
 
 
