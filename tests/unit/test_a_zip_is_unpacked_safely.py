@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.arrivals import ArrivalError, ArrivalReason, UnpackLimits, unpack
+from infra.arrivals import ArrivalError, ArrivalReason, UnpackLimits, find_wish, find_wish_in_zip, unpack
 from infra.arrivals.unpack import inspect
 from infra.arrivals.zip_end import find_end
 from infra.states import BatchEnd
@@ -103,6 +103,33 @@ def test_the_end_of_a_zip_with_many_files_is_found(path: Path, monkeypatch: pyte
     assert inspect(path) == ["a.png", "b.png", "c.png"]
     path.write_bytes(data[:-42] + b"PK\x06\x09" + data[-38:-14] + b"\xff" * 12 + data[-2:])
     assert refusal(path).reason is ArrivalReason.DAMAGED
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["cat.png", "batch.toml"], True),
+        (["photos/cat.png", "photos/batch.toml"], True),
+        (["summer/cat.png", "summer/batch.toml"], True),
+        (["cat.png", "summer/batch.toml"], False),
+        (["cat.png"], False),
+    ],
+)
+def test_the_wish_is_read_without_unpacking_and_lies_where_it_would_after(
+    path: Path, tmp_path: Path, names: list[str], found: bool
+) -> None:
+    pack(path, *names)
+    wish = PIXELS if found else None
+    assert find_wish_in_zip(path) == (wish, "batch.toml of photos.zip")
+    unpack(path, tmp_path / "out")
+    assert find_wish(tmp_path / "out")[0] == wish
+
+
+def test_a_zip_without_an_image_is_empty_and_an_unsafe_one_is_not_read(path: Path) -> None:
+    for names, reason in ((["batch.toml"], ArrivalReason.EMPTY), (["a.png", "A.png"], ArrivalReason.DUPLICATE)):
+        with pytest.raises(ArrivalError) as refused:
+            find_wish_in_zip(pack(path, *names))
+        assert refused.value.reason is reason
 
 
 def test_utf8_without_its_flag_is_read_as_the_author_saw_it(path: Path, tmp_path: Path) -> None:
