@@ -190,9 +190,7 @@ def test_names_stay_as_people_wrote_them(store: Store, key: str) -> None:
     ["", "/etc/passwd", "../cat.png", "a/../../cat.png", "a//b", "a/./b", "a/", ".", "..", "a\0b", "a\nb",
      "\ud800.png", "x" * 256, "x/" * 600 + "x", ".spotlift-store/lock-01"],
 )  # fmt: skip
-def test_a_key_that_leads_elsewhere_is_refused_by_every_method(
-    store: Store, key: str, tmp_path: Path
-) -> None:
+def test_a_key_that_leads_elsewhere_is_refused_by_every_method(store: Store, key: str, tmp_path: Path) -> None:
     (tmp_path / "in.png").write_bytes(b"x")
     store.write("good", b"x")
     for attempt in (

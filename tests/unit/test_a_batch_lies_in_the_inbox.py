@@ -178,9 +178,7 @@ def test_the_fingerprint_is_that_of_the_contents(inbox: Path) -> None:
     assert len({first, second, third}) == 3
 
 
-@pytest.mark.parametrize(
-    "name", ["photos", "Fotos 2026", "übung.v2", "写真", "a_b-c", "photos (1)", "x" * 100]
-)
+@pytest.mark.parametrize("name", ["photos", "Fotos 2026", "übung.v2", "写真", "a_b-c", "photos (1)", "x" * 100])
 def test_names_that_people_give_are_good(inbox: Path, name: str) -> None:
     put(inbox / name / "cat.png")
     assert only(inbox).name == name

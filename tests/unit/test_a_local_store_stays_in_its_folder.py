@@ -126,9 +126,7 @@ LocalStore(Path(sys.argv[1])).upload(Path(sys.argv[2]), "cat.png")
 """
 
 
-def test_a_writer_that_is_killed_leaves_only_what_the_sweep_removes(
-    store: LocalStore, tmp_path: Path
-) -> None:
+def test_a_writer_that_is_killed_leaves_only_what_the_sweep_removes(store: LocalStore, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     writer = subprocess.Popen([sys.executable, "-c", UPLOAD_FROM_A_PIPE, store.root, tmp_path / "pipe"])
     with (tmp_path / "pipe").open("wb", buffering=0) as pipe:
@@ -160,9 +158,7 @@ except StorageError as error:
 """
 
 
-@pytest.mark.parametrize(
-    ("trouble", "words"), [("forbidden", "permission denied"), ("too large", "larger than")]
-)
+@pytest.mark.parametrize(("trouble", "words"), [("forbidden", "permission denied"), ("too large", "larger than")])
 def test_trouble_with_the_disk_is_told_in_a_sentence(tmp_path: Path, trouble: str, words: str) -> None:
     root = tmp_path / "store"
     root.mkdir()
