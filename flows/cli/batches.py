@@ -207,8 +207,8 @@ def _wish(
     settings: Settings, model: str | None, scale: int | None, output_format: str | None, note: str, tonight: bool
 ) -> Wish | None:
     """What the options ask for, checked as a batch.toml would be; None when they ask for nothing."""
-    if model is not None and model not in shipped():
-        model = str(Path(model).expanduser().absolute())
+    if model is not None and model not in shipped() and Path(model).expanduser().exists():
+        model = str(Path(model).expanduser().absolute())  # the watcher has another current folder
     options = {"model": model, "scale": scale, "output_format": output_format, "note": note, "tonight": tonight}
     given = {key: value for key, value in options.items() if value}
     if not given:
@@ -242,28 +242,25 @@ def _print_batches(settings: Settings, ledger: Ledger, rows: list[Batch]) -> Non
     if not rows:
         out.print(f"No batch yet. Hand one in with `spotlift submit SRC`{_unless_up(settings)}.")
         return
-    table = Table("batch", "state", "images", "done", "rejected", "arrived", "took", "", box=None, header_style="dim")
+    table = Table("batch", "state", "images", "done", "rejected", "arrived", "took", box=None, header_style="dim")
     for row in rows:
         progress = ledger.progress(row.id)
         took = clock((row.finished_at - row.arrived_at).total_seconds()) if row.finished_at else ""
-        rejected = str(progress.rejected) if progress.rejected else ""
-        table.add_row(
-            row.name,
-            _coloured(row.state),
-            str(progress.images),
-            str(progress.done),
-            rejected,
-            _when(row.arrived_at),
-            took,
-            _next(settings, ledger, row),
-        )
+        counts = str(progress.images), str(progress.done), str(progress.rejected or "")
+        table.add_row(row.name, _coloured(row.state), *counts, _when(row.arrived_at), took)
+    for column in table.columns:
+        column.no_wrap = True
     out.print(table)
+    for row in rows:
+        if advice := _next(settings, ledger, row):
+            out.print(f"{row.name}: {advice}", markup=False)
 
 
 def _print_batch(settings: Settings, ledger: Ledger, row: Batch) -> None:
     out.print(f"[bold]{row.name}[/bold] {_coloured(row.state)}  {sentence(ledger.progress(row.id))}")
-    if advice := _next(settings, ledger, row):
-        out.print(advice)
+    for line in (_next(settings, ledger, row), row.note):
+        if line:
+            out.print(line, markup=False)
     rejected = ledger.images(row.id, ImageState.REJECTED)
     for image in rejected[:20]:
         out.print(f"  [yellow]{image.name}[/yellow] {image.reason}: ", end="")
@@ -293,9 +290,7 @@ def _next(settings: Settings, ledger: Ledger, row: Batch) -> str:
         return "goes on" + _unless_up(settings)
     if row.state is BatchState.ARRIVED or row.state is BatchState.REGISTERED:
         return "waits for machines" if ledger.current_life() is None else "machines are starting"
-    if row.message:
-        return row.message
-    return row.note
+    return row.message
 
 
 def _details(ledger: Ledger, row: Batch) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Follow a batch in the terminal: a live bar for people, a line now and then in a pipe."""
 
 import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from rich.progress import (
     BarColumn,
@@ -12,6 +14,7 @@ from rich.progress import (
 )
 
 from flows.cli.talk import UserError, out
+from flows.leases import of_batch
 from flows.progress import sentence
 from infra import stack
 from infra.records import Batch, Ledger
@@ -60,13 +63,13 @@ def _lines(settings: Settings, ledger: Ledger, name: str) -> Batch:
     return ledger.batch(name)
 
 
-def _looks(settings: Settings, ledger: Ledger, name: str):  # type: ignore[no-untyped-def]
+def _looks(settings: Settings, ledger: Ledger, name: str) -> Iterator[Batch | None]:
     """The batch, again and again until it has ended; None while it still lies in the inbox."""
     taken_by = time.monotonic() + PICKED_UP_WITHIN
     while True:
         row = ledger.find_batch(name)
         yield row
-        if row is not None and row.state not in OPEN_BATCHES:
+        if row is not None and row.state not in OPEN_BATCHES and not _at_work(ledger, row):
             return
         if row is None and time.monotonic() > taken_by:
             raise UserError(
@@ -75,6 +78,12 @@ def _looks(settings: Settings, ledger: Ledger, name: str):  # type: ignore[no-un
         if not stack.state_of(settings)[stack.SERVER]:
             raise UserError(f"the stack went down; `spotlift up` goes on with {name}")
         time.sleep(LOOK_EVERY)
+
+
+def _at_work(ledger: Ledger, row: Batch) -> bool:
+    """Whether the run of a batch still lives: its report comes after its end."""
+    lease = ledger.lease(of_batch(row.id))
+    return lease is not None and lease.until > datetime.now(UTC)
 
 
 def _where(ledger: Ledger, row: Batch | None) -> str:
