@@ -2,6 +2,7 @@
 
 import base64
 import io
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -83,6 +84,7 @@ def _environment() -> Environment:
         "href": lambda name: quote(name, safe="/"),
         "image_state": lambda state: words.IMAGE_STATES.get(state, state),
         "reason": words.reason_words,
+        "shell": shlex.quote,
         "size": words.size,
     }
     environment.globals |= {"pixels": words.pixels, "sizes": words.sizes}

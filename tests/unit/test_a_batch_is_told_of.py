@@ -162,6 +162,15 @@ def test_the_page_tells_counts_sizes_and_times() -> None:
     assert "machine lost" in seen.words
 
 
+def test_the_page_of_a_later_round_gives_no_time_as_that_of_the_whole() -> None:
+    told = story(done(1, "a.png"), rejected(2, "b.png"))
+    seen = Page(page(replace(told, batch=replace(BATCH, name="my photos", round=2)), {}))
+    assert "1 of 2 images enlarged ×2 with the model fast." in seen.words
+    assert "Time of round 2 20 s" in seen.words
+    assert "MP/s" not in seen.words
+    assert "spotlift retry 'my photos' works off what is missing" in seen.words
+
+
 @pytest.mark.parametrize(("number", "words"), [(1, "1 image enlarged"), (2, "All 2 images enlarged")])
 def test_when_all_went_well_it_says_so(number: int, words: str) -> None:
     images = tuple(done(place, f"{place}.png") for place in range(1, number + 1))
