@@ -26,9 +26,10 @@ from infra.settings import Settings, read_settings
 from infra.states import BatchEnd, BatchState, SourceKind
 from infra.storage import LocalStore, StorageError
 
-HANDOVER = 20.0
-"""Seconds before the end of a quarter that a shift ends, so that the next one finds the place free."""
-
+HANDOVER = timedelta(seconds=15)
+"""How long a shift goes on when the next one has begun: a run takes some seconds to start."""
+HANDOVER_DEADLINE = timedelta(seconds=60)
+"""How long a shift waits for the one before it to end."""
 KEEPER_BEGINS_WITHIN = timedelta(seconds=60)
 """A keeper that holds no lease after this time has died."""
 
@@ -44,18 +45,18 @@ _RUN_STATES: dict[StateType | None, RunState] = {
 
 @flow(name="watch-inbox", flow_run_name="watch the inbox")
 def watch_inbox() -> str:
-    """One shift: look into the inbox every second or so, until shortly before the next shift begins."""
+    """One shift: look into the inbox every second or so, until the next shift has begun."""
     settings = read_settings()
     watcher = Watcher(settings, Ledger(settings.ledger_url), Runs.of(settings), get_run_logger().info)
-    end = shift_end(_now(), timedelta(seconds=settings.shift))
-    holder = str(flow_run.id)
-    if not take_place(watcher.ledger, holder):
-        return "another watcher is at work"
-    watcher.sweep(_now())
+    holder, begun = str(flow_run.id), _now()
+    end = shift_end(begun, timedelta(seconds=settings.shift))
+    while not watcher.ledger.hold(WATCHER, holder, WATCHER_SECONDS, _now()):
+        if _now() - begun > HANDOVER_DEADLINE:
+            return "another watcher is at work"
+        time.sleep(0.2)
     try:
-        while (now := _now()) < end:
-            if not watcher.ledger.hold(WATCHER, holder, WATCHER_SECONDS, now):
-                return "another watcher is at work"
+        watcher.sweep(_now())
+        while (now := _now()) < end and watcher.ledger.hold(WATCHER, holder, WATCHER_SECONDS, now):
             watcher.look(now)
             time.sleep(settings.look_every)
     finally:
@@ -63,21 +64,10 @@ def watch_inbox() -> str:
     return f"{watcher.taken} batches taken"
 
 
-def take_place(ledger: Ledger, holder: str) -> bool:
-    """Become the one who watches; if the one before died, as soon as its lease runs out. False if it lives."""
-    until = time.monotonic() + WATCHER_LEASE + 1
-    while not ledger.hold(WATCHER, holder, WATCHER_LEASE, _now()):
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.5)
-    return True
-
-
 def shift_end(now: datetime, length: timedelta) -> datetime:
-    """When a shift that begins now ends: shortly before the next multiple of its length, at least half of it away."""
-    start_of_day = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    end = start_of_day + ((now - start_of_day) // length + 1) * length - timedelta(seconds=HANDOVER)
-    return end if end > now else end + length
+    """When a shift that begins now ends: when the next multiple of its length, where another begins, is well past."""
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight + ((now - midnight) // length + 1) * length + HANDOVER
 
 
 @dataclass

@@ -36,7 +36,13 @@ EXTRA_CHUNKS: Final = 1
 """Chunks that wait at the scheduler beyond one per machine, so that no machine waits for the next."""
 
 
-@flow(name="process-batch", flow_run_name="{batch}", task_runner=TASK_RUNNER)
+def run_name() -> str:
+    """The batch's name; a run that was named after its batch already keeps its name, which may tell the round."""
+    batch = str(flow_run.parameters["batch"])
+    return flow_run.name if flow_run.name and flow_run.name.startswith(batch) else batch
+
+
+@flow(name="process-batch", flow_run_name=run_name, task_runner=TASK_RUNNER)
 def process_batch(batch: str) -> State[Any]:
     """Enhance one batch of the inbox; its results, manifest and report go to the outbox.
 

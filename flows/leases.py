@@ -5,7 +5,7 @@ from typing import Final
 WATCHER: Final = "watcher"
 KEEPER: Final = "pool-keeper"
 
-WATCHER_SECONDS: Final = 30.0
+WATCHER_SECONDS: Final = 10.0
 KEEPER_SECONDS: Final = 30.0
 BATCH_SECONDS: Final = 20.0
 
