@@ -6,6 +6,7 @@ stands in the ledger, and the next one looks again.
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,7 +21,7 @@ from flows.leases import KEEPER, WATCHER, WATCHER_SECONDS, of_batch
 from flows.runs import SPOT_POOL, Runs, ServerUnreachable, since
 from infra import arrivals
 from infra.arrivals import Arrival, ArrivalError, Wish
-from infra.records import Ledger
+from infra.records import Ledger, LedgerUnreachable
 from infra.records.tables import Batch
 from infra.settings import Settings, read_settings
 from infra.states import BatchEnd, BatchState, SourceKind
@@ -56,11 +57,11 @@ def watch_inbox() -> str:
         time.sleep(0.2)
     try:
         watcher.sweep(_now())
-        while (now := _now()) < end and watcher.ledger.hold(WATCHER, holder, WATCHER_SECONDS, now):
-            watcher.look(now)
+        while (now := _now()) < end and watcher.look_as(holder, now):
             time.sleep(settings.look_every)
     finally:
-        watcher.ledger.let_go(WATCHER, holder)
+        with suppress(LedgerUnreachable):  # it runs out by itself
+            watcher.ledger.let_go(WATCHER, holder)
     return f"{watcher.taken} batches taken"
 
 
@@ -81,13 +82,19 @@ class Watcher:
     taken: int = 0
     said: set[str] = field(default_factory=set)
 
-    def look(self, now: datetime) -> None:
-        """Everything that is due now. What cannot be done at this moment is said once, and tried again."""
+    def look_as(self, holder: str, now: datetime) -> bool:
+        """Do everything that is due now; False when somebody else watches.
+
+        What cannot be done at this moment is said once, and tried again.
+        """
         try:
+            if not self.ledger.hold(WATCHER, holder, WATCHER_SECONDS, now):
+                return False
             self.take_arrivals(now)
             self.care(now)
-        except (StorageError, ServerUnreachable) as error:
+        except (LedgerUnreachable, StorageError, ServerUnreachable) as error:
             self._say_once(f"{error} Trying again every {self.settings.look_every:g} s.")
+        return True
 
     def take_arrivals(self, now: datetime) -> None:
         """Take every batch that is complete and not in the ledger yet."""

@@ -1,6 +1,7 @@
 """The story of one batch: register → capacity → enhance → outcomes → report."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from flows.leases import BATCH_SECONDS, of_batch
 from flows.progress import ProgressArtifact
 from infra.arrivals import ArrivalError, Survey
 from infra.pool.dispatch import Stopped
-from infra.records import Batch, Chunk, Ledger
+from infra.records import Batch, Chunk, Ledger, LedgerUnreachable
 from infra.report import PREVIEWS
 from infra.settings import Settings, read_settings
 from infra.states import OPEN_BATCHES, BatchEnd, BatchState
@@ -167,15 +168,24 @@ def work_off(work: Enhancing, ready: State[Any]) -> list[PrefectFuture[Any]]:
 def _pulse(work: Enhancing) -> Iterator[None]:
     """While the block runs: write news to the ledger, show progress, keep the lease, notice a cancel."""
     ended = threading.Event()
-    artifact = ProgressArtifact(work.batch.name)
+    holder, artifact, say = str(flow_run.id), ProgressArtifact(work.batch.name), get_run_logger().warning
 
     def beat() -> None:
+        held_until = time.monotonic() + BATCH_SECONDS
         while not ended.wait(PULSE):
-            work.flush()
-            artifact.show(work.ledger.progress(work.batch.id))
-            held = work.ledger.hold(of_batch(work.batch.id), str(flow_run.id), BATCH_SECONDS, _now())
-            if not held or work.ledger.batch(work.batch.id).state is BatchState.CANCELLING:
-                work.stop.set()
+            try:
+                work.flush()
+                if work.ledger.hold(of_batch(work.batch.id), holder, BATCH_SECONDS, _now()):
+                    held_until = time.monotonic() + BATCH_SECONDS
+                else:
+                    work.stop.set()
+                if work.ledger.batch(work.batch.id).state is BatchState.CANCELLING:
+                    work.stop.set()
+                artifact.show(work.ledger.progress(work.batch.id), say)
+            except LedgerUnreachable as error:
+                say("%s", error)
+                if time.monotonic() > held_until:  # somebody else may have taken over by now
+                    work.stop.set()
 
     thread = threading.Thread(target=beat, name="pulse", daemon=True)
     thread.start()
@@ -184,7 +194,7 @@ def _pulse(work: Enhancing) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-        artifact.show(work.ledger.progress(work.batch.id))
+        artifact.show(work.ledger.progress(work.batch.id), say)
 
 
 def _enhancing(settings: Settings, ledger: Ledger, row: Batch) -> Enhancing:

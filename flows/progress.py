@@ -1,9 +1,12 @@
 """How far a batch is, as an artifact of its run that a person understands."""
 
+from collections.abc import Callable
 from typing import cast
 from uuid import UUID
 
+import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.exceptions import PrefectException
 
 from flows.spans import clock
 from infra.records import Progress
@@ -17,16 +20,19 @@ class ProgressArtifact:
         self._id: UUID | None = None
         self._shown = ""
 
-    def show(self, progress: Progress) -> None:
-        """Bring the artifact up to date."""
+    def show(self, progress: Progress, complain: Callable[..., None]) -> None:
+        """Bring the artifact up to date. A server that does not answer costs the picture, not the batch."""
         text = sentence(progress)
         if text == self._shown or not progress.images:
             return
         share = 100.0 * progress.settled / progress.images
-        if self._id is None:
-            self._id = cast(UUID, create_progress_artifact(share, key=_key(self.batch), description=text))
-        else:
-            update_progress_artifact(self._id, share, description=text)
+        try:
+            if self._id is None:
+                self._id = cast(UUID, create_progress_artifact(share, key=_key(self.batch), description=text))
+            else:
+                update_progress_artifact(self._id, share, description=text)
+        except (httpx.HTTPError, PrefectException) as error:
+            complain("the progress cannot be shown: %s", error)
         self._shown = text
 
 
