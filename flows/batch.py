@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from datetime import UTC, datetime
 from math import ceil
 from typing import Any, Final, cast
@@ -187,7 +188,8 @@ def _pulse(work: Enhancing) -> Iterator[None]:
                 if time.monotonic() > held_until:  # somebody else may have taken over by now
                     work.stop.set()
 
-    thread = threading.Thread(target=beat, name="pulse", daemon=True)
+    # With this run's context, so that the artifact is shown with the run.
+    thread = threading.Thread(target=copy_context().run, args=(beat,), name="pulse", daemon=True)
     thread.start()
     try:
         yield
