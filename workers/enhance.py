@@ -1,9 +1,8 @@
 """One image from file to file: what goes in comes out, larger."""
 
 import hashlib
-import os
-import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -123,8 +122,8 @@ def _attempt(
         with _published(target) as file:
             notes = save(canvas.image(), picture, format, file)
             size, checksum = _measured(file)
-        if preview is not None:
-            _save_previews(preview, before, canvas, picture, scale)
+            if preview is not None:
+                _save_previews(preview, before, canvas, picture, scale)
     return Enhanced(
         width=picture.width,
         height=picture.height,
@@ -238,22 +237,14 @@ class _Window:
 @contextmanager
 def _published(target: Path) -> Iterator[BinaryIO]:
     """A file that takes the name `target` when the block ends well, and vanishes when it does not."""
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".spotlift-", suffix=".tmp")
-    temporary = Path(name)
+    temporary = target.with_name(f".spotlift-{uuid.uuid4().hex}.tmp")
     try:
-        with os.fdopen(handle, "w+b") as file:
+        with temporary.open("x+b") as file:
             yield file
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _measured(file: BinaryIO) -> tuple[int, str]:

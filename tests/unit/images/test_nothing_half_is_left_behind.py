@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import resource
 import stat
 import subprocess
 import sys
@@ -129,9 +128,7 @@ def test_no_file_stays_open(tmp_path: Path, source: Path, nearest: Any) -> None:
     folder = Path("/proc/self/fd")
     if not folder.is_dir():
         pytest.skip("only Linux lists the open files of a process")
-    enhance_file(source, tmp_path / "out.png", nearest, Limits(in_memory=0))
-    before = len(list(folder.iterdir()))
-    for _ in range(5):
-        enhance_file(source, tmp_path / "out.tif", nearest, Limits(in_memory=0))
-    assert len(list(folder.iterdir())) == before
-    assert before < resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    for suffix in ("png", "tif", "bmp"):
+        enhance_file(source, tmp_path / f"out.{suffix}", nearest, Limits(in_memory=0))
+    opened = [str(entry.readlink()) for entry in folder.iterdir() if entry.is_symlink()]
+    assert [name for name in opened if name.startswith(str(tmp_path))] == []
