@@ -12,8 +12,7 @@ UV_VERSION := 0.13.8
 
 run: setup  ## set up, and enhance the sample batch through the whole local stack
 	@$(BIN)/spotlift up
-	@$(BIN)/spotlift submit samples/first-batch --wait
-	@$(BIN)/spotlift fetch "$$($(BIN)/spotlift status --json | $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)[-1]["name"])')" results
+	@$(BIN)/spotlift submit samples/first-batch --wait --fetch results
 	@echo "The stack stays up to be looked at; 'make down' ends it."
 
 test: setup lint  ## set up, and run every test

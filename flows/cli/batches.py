@@ -47,6 +47,9 @@ def submit(
         bool,
         typer.Option("--wait", help="Show progress until it has ended; exit 0 only if every image is enhanced."),
     ] = False,
+    to: Annotated[
+        Path | None, typer.Option("--fetch", metavar="DEST", help="With --wait: copy the results to this folder.")
+    ] = None,
     state: StateOption = None,
 ) -> None:
     """Put a batch into the inbox. The watcher takes it within seconds."""
@@ -54,9 +57,8 @@ def submit(
     ledger = _ledger(settings)
     wish = _wish(settings, model, scale, output_format, note, tonight)
     batch = hand_in(source, settings.inbox_folder, name, wish, taken=lambda n: ledger.find_batch(n) is not None)
-    if batch != (name or batch):
-        out.print(f"The name {name!r} is taken; this batch is called [bold]{batch}[/bold].")
-    out.print(f"[bold]{batch}[/bold] is in the inbox.")
+    renamed = f" (the name {name or source.stem} is taken)" if batch not in (name, source.stem, source.name) else ""
+    out.print(f"[bold]{batch}[/bold] is in the inbox{renamed}.")
     if not wait:
         out.print(f"Follow it with `spotlift status {batch}`" + _unless_up(settings))
         return
@@ -64,6 +66,8 @@ def submit(
         raise UserError("the stack is not up, so nobody takes the batch: start it with `spotlift up`")
     ended = watch(settings, ledger, batch)
     _print_end(settings, ledger, ended)
+    if to is not None:
+        _copy_results(settings, ended, to)
     raise typer.Exit(0 if ended.state is BatchState.DONE else 1)
 
 
@@ -140,23 +144,7 @@ def fetch(
     """Copy the results of a batch, its manifest and its report to a folder; also while it runs."""
     settings = read_settings(state=state)
     row = _ledger(settings).batch(batch)
-    source = settings.outbox_folder / row.name
-    if not source.is_dir():
-        raise UserError(f"{batch} is {row.state} and has no results yet" + (f": {row.message}" if row.message else ""))
-    copied = 0
-    for file in sorted(path for path in source.rglob("*") if path.is_file()):
-        target = to / file.relative_to(source)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if (
-            not target.exists()
-            or target.stat().st_size != file.stat().st_size
-            or target.stat().st_mtime < file.stat().st_mtime
-        ):
-            draft = target.with_name(f".{target.name}.part")
-            shutil.copy2(file, draft)
-            draft.replace(target)
-            copied += 1
-    out.print(f"{copied} new files of {batch} ({row.state}) copied to {to}")
+    _copy_results(settings, row, to)
 
 
 @plain
@@ -201,6 +189,36 @@ def retry(
         ended = watch(settings, ledger, batch)
         _print_end(settings, ledger, ended)
         raise typer.Exit(0 if ended.state is BatchState.DONE else 1)
+
+
+def _copy_results(settings: Settings, row: Batch, to: Path) -> None:
+    """Copy what is new or newer in the outbox; each file appears whole."""
+    source = settings.outbox_folder / row.name
+    if not source.is_dir():
+        raise UserError(
+            f"{row.name} is {row.state} and has no results yet" + (f": {row.message}" if row.message else "")
+        )
+    copied = 0
+    try:
+        for file in sorted(path for path in source.rglob("*") if path.is_file()):
+            target = to / file.relative_to(source)
+            if not _is_copy(target, file):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                draft = target.with_name(f".{target.name}.part")
+                shutil.copy2(file, draft)
+                draft.replace(target)
+                copied += 1
+    except OSError as error:
+        raise UserError(f"stopped after {copied} files: {error}; the same command goes on from here") from error
+    out.print(f"{copied} new files of {row.name} ({row.state}) copied to {to}")
+
+
+def _is_copy(target: Path, file: Path) -> bool:
+    """Whether `fetch` made it of this very file; copying keeps the time."""
+    if not target.exists():
+        return False
+    have, want = target.stat(), file.stat()
+    return (have.st_size, have.st_mtime_ns) == (want.st_size, want.st_mtime_ns)
 
 
 def _wish(
