@@ -101,7 +101,7 @@ def _print_batches(settings: Settings, ledger: Ledger, rows: list[Batch]) -> Non
     table = Table("batch", "state", "images", "done", "rejected", "arrived", "took", box=None, header_style="dim")
     for row in rows:
         progress = ledger.progress(row.id)
-        took = clock((row.finished_at - row.arrived_at).total_seconds()) if row.finished_at else ""
+        took = _took(row)
         counts = str(progress.images), str(progress.done), str(progress.rejected or "")
         table.add_row(row.name, _coloured(row.state), *counts, _when(row.arrived_at), took)
     for column in table.columns:
@@ -163,6 +163,13 @@ def _as_dict(ledger: Ledger, row: Batch) -> dict[str, Any]:
     return {**row.model_dump(mode="json"), "counts": counts}
 
 
+def _took(row: Batch) -> str:
+    """The time of the last round, from its first machine on."""
+    if row.finished_at is None:
+        return ""
+    return clock((row.finished_at - (row.started_at or row.finished_at)).total_seconds())
+
+
 def _coloured(state: BatchState) -> str:
     colour = {BatchState.DONE: "green", BatchState.FAILED: "red", BatchState.DONE_WITH_REJECTS: "yellow"}.get(
         state, "cyan"
@@ -171,4 +178,4 @@ def _coloured(state: BatchState) -> str:
 
 
 def _when(moment: datetime) -> str:
-    return moment.astimezone().strftime("%d %b %H:%M:%S")
+    return moment.astimezone().strftime("%d %b %H:%M")

@@ -14,7 +14,8 @@ from rich.console import Console
 P = ParamSpec("P")
 R = TypeVar("R")
 
-out = Console(highlight=False, soft_wrap=True)
+# In a pipe a table is as wide as it likes: whoever reads it there cuts it as it likes.
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 500)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
