@@ -57,7 +57,7 @@ def pairs(source: Path, out: Path, output_format: str | None = None) -> list[Pai
     return [Pair(name, path, out / targets[name], path.stat().st_size) for name, path in sorted(names.items())]
 
 
-def enhance_all(todo: Sequence[Pair], upscaler: Upscaler, limits: Limits = Limits()) -> Iterator[Ended]:  # noqa: B008 (frozen)
+def enhance_all(todo: Sequence[Pair], upscaler: Upscaler, limits: Limits = Limits()) -> Iterator[Ended]:
     """Enhance one after the other, yielding each as it ends. Raises OSError when results cannot be written.
 
     When the caller stops, what is in hand is finished and the rest is left for the next time.

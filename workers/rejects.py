@@ -27,7 +27,7 @@ class RejectReason(StrEnum):
     UNSUPPORTED_OUTPUT = "UNSUPPORTED_OUTPUT"  # the target's name asks for a format that is not written
 
 
-class Rejected(Exception):  # noqa: N818 - the word of the whole project
+class Rejected(Exception):
     """This image cannot be enhanced; `message` is a sentence for the person who sent it.
 
     It takes exactly what it was made of, so that it survives pickling on its way back from a machine.
