@@ -238,8 +238,10 @@ def test_a_folder_deeper_than_python_recurses_is_seen(inbox: Path) -> None:
             here = deeper
     finally:
         os.close(here)
-    assert only(inbox).files == 0
-    subprocess.run(["rm", "-rf", inbox], check=True)  # shutil recurses, and pytest cleans up with it
+    try:
+        assert only(inbox).files == 0
+    finally:
+        subprocess.run(["rm", "-rf", inbox], check=True)  # shutil recurses, and pytest cleans up with it
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="nothing is forbidden to root")
