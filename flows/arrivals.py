@@ -160,6 +160,7 @@ class Watcher:
             if care is Care.RESTART:
                 if batch.flow_run_id:
                     self.runs.declare_crashed(batch.flow_run_id, "its process died; another run goes on with the batch")
+                    self.ledger.let_go(of_batch(batch.id), batch.flow_run_id)
                 self.ledger.restarted(batch.id, now)
             run = self.runs.start_batch(batch.name, batch.round)
             self.ledger.attach_run(batch.id, str(run), now)
@@ -174,6 +175,7 @@ class Watcher:
             run=_RUN_STATES.get(found.state_type, RunState.ENDED) if found else RunState.NONE,
             run_since=since(found) if found else None,
             lease_until=lease.until if lease else None,
+            lease_is_its_own=lease is not None and lease.holder == batch.flow_run_id,
             restarts=batch.restarts,
         )
 

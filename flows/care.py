@@ -45,14 +45,17 @@ class Patient:
     run: RunState
     run_since: datetime | None
     lease_until: datetime | None
-    """Until when the run's own sign of life is good; None if nobody holds it."""
+    """Until when the last sign of life is good; None if nobody gave one, or it was given back."""
+    lease_is_its_own: bool
+    """Whether this very run gave that sign of life, and not an earlier one or one that somebody started by hand."""
     restarts: int
 
 
 def care_for(patient: Patient, most_restarts: int, now: datetime) -> Care:
     """What this batch needs now. The same facts always give the same answer, and giving it twice does no harm."""
-    held = patient.lease_until is not None and patient.lease_until > now
-    if held:
+    # The server learns within seconds that a process died, its lease takes longer to run out.
+    died = patient.lease_is_its_own and patient.run in (RunState.ENDED, RunState.CANCELLED)
+    if patient.lease_until is not None and patient.lease_until > now and not died:
         return Care.NOTHING
     if patient.state is BatchState.CANCELLING or patient.run is RunState.CANCELLED:
         return Care.CANCEL
@@ -60,7 +63,8 @@ def care_for(patient: Patient, most_restarts: int, now: datetime) -> Care:
         return Care.START
     if patient.run is RunState.QUEUED:
         return Care.NOTHING
-    if patient.run in (RunState.PENDING, RunState.RUNNING) and patient.lease_until is None:
+    showed_itself = patient.lease_until is not None and patient.lease_is_its_own
+    if patient.run in (RunState.PENDING, RunState.RUNNING) and not showed_itself:
         # It has not taken its lease yet, or is just giving it back.
         began = patient.run_since
         if began is None or now - began < PENDING_DEADLINE:

@@ -12,7 +12,13 @@ from infra.states import OPEN_BATCHES, BatchState
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 RUNNING = Patient(
-    state=BatchState.RUNNING, has_run=True, run=RunState.RUNNING, run_since=NOW, lease_until=NOW + SECOND, restarts=0
+    state=BatchState.RUNNING,
+    has_run=True,
+    run=RunState.RUNNING,
+    run_since=NOW,
+    lease_until=NOW + SECOND,
+    lease_is_its_own=True,
+    restarts=0,
 )
 
 
@@ -33,6 +39,23 @@ def test_a_batch_in_the_queue_waits_for_the_pool_as_long_as_it_takes():
 def test_a_crash_that_the_server_knows_of_is_mended_at_once():
     crashed = replace(RUNNING, run=RunState.ENDED, lease_until=None)
     assert care_for(crashed, 5, NOW) is Care.RESTART
+
+
+def test_a_crash_that_the_server_knows_of_need_not_wait_for_the_lease():
+    crashed = replace(RUNNING, run=RunState.ENDED)
+    assert care_for(crashed, 5, NOW) is Care.RESTART
+
+
+def test_a_run_that_found_another_one_at_work_is_not_replaced_while_that_one_lives():
+    superfluous = replace(RUNNING, run=RunState.ENDED, lease_is_its_own=False)
+    assert care_for(superfluous, 5, NOW) is Care.NOTHING
+    assert care_for(replace(superfluous, lease_until=NOW - SECOND), 5, NOW) is Care.RESTART
+
+
+def test_the_lease_that_a_dead_run_left_does_not_speak_against_the_next_one():
+    following = replace(RUNNING, run=RunState.PENDING, lease_until=NOW - SECOND, lease_is_its_own=False)
+    assert care_for(following, 5, NOW) is Care.NOTHING
+    assert care_for(replace(following, run_since=NOW - PENDING_DEADLINE), 5, NOW) is Care.RESTART
 
 
 def test_a_crash_that_nobody_reported_is_mended_when_the_lease_runs_out():
@@ -66,7 +89,7 @@ def test_a_cancelled_batch_that_nobody_works_on_any_more_ends():
 def test_no_open_batch_is_left_alone_for_ever(state: BatchState, run: RunState):
     """With its lease run out long ago, only a place in the queue is a reason to do nothing."""
     long_ago = NOW - timedelta(hours=1)
-    for lease, has_run in product((None, long_ago), (True, False)):
-        patient = Patient(state, has_run, run, long_ago, lease, restarts=0)
+    for lease, has_run, own in product((None, long_ago), (True, False), (True, False)):
+        patient = Patient(state, has_run, run, long_ago, lease, lease_is_its_own=own, restarts=0)
         idle = care_for(patient, 5, NOW) is Care.NOTHING
         assert not idle or (run is RunState.QUEUED and has_run)
