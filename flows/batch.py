@@ -53,7 +53,9 @@ def process_batch(batch: str) -> State[Any]:
     """
     settings = read_settings()
     ledger = Ledger(settings.ledger_url)
-    row = ledger.batch(batch)
+    row = ledger.find_batch(batch)
+    if row is None:
+        return Failed(message=f"there is no batch {batch!r}: put it into the inbox, the watcher starts its run")
     if row.state not in OPEN_BATCHES:
         return Completed(message=f"{batch} is {row.state} already; `spotlift retry {batch}` works off what is missing")
     if not ledger.hold(of_batch(row.id), str(flow_run.id), BATCH_SECONDS, _now()):
