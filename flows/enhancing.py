@@ -155,7 +155,8 @@ class Enhancing:
             self._record(attempt, outcomes)
 
     def close(self) -> None:
-        """Let go of the scheduler."""
+        """Let go of the scheduler. Chunks that are still out end as stopped, not as lost."""
+        self.stop.set()
         with self._lock:
             self._forget_client()
 
