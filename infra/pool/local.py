@@ -100,7 +100,7 @@ class LocalPool:
         self.processes.stop([process.name for process in self.processes.all()])
         self.ledger.life_is_closed(self.life.id, now)
 
-    def _look_at(self, machine: Machine, joined: dict[str, int], now: datetime, say: Callable[[str], None]) -> None:
+    def _look_at(self, machine: Machine, joined: set[str], now: datetime, say: Callable[[str], None]) -> None:
         """Move one machine's row to where its process is."""
         if self.processes.find(machine.name) is None:
             served = machine.checked_in_at is not None

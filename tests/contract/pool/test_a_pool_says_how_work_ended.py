@@ -1,0 +1,116 @@
+"""Whatever happens to a machine, a scheduler or the wish itself, whoever waits for work hears of it by name."""
+
+import operator
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+from distributed import Client
+
+from infra.pool import dispatch
+from infra.pool.certificates import Certificate
+from infra.pool.dispatch import MachineLost, PoolGone, Stopped, TookTooLong, wait_for
+from infra.pool.local import LocalPool
+from infra.processes import Process
+from infra.states import LifeEnd
+from tests.contract.pool.conftest import address_of, keys_of, now, open_pool
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.slow
+LONG = 300
+"""Seconds of work that no test waits for."""
+
+
+def send(client: Client, work: Callable, job: object, stopped=lambda: False, last_news=lambda: None, patience=LONG):
+    """`wait_for` with patience, unless told otherwise."""
+    return wait_for(client, work, job, stopped=stopped, last_news=last_news, patience=patience)
+
+
+def test_a_result_comes_back(client: Client, worker: Callable[[str], Process]):
+    worker("calculator")
+    assert send(client, operator.neg, 3) == -3
+
+
+def test_the_same_work_is_done_again_when_it_is_sent_again(client: Client, worker: Callable[[str], Process]):
+    worker("clock")
+    first = send(client, _now_there, None)
+    assert send(client, _now_there, None) > first
+
+
+def test_an_error_of_the_work_itself_is_not_taken_for_a_lost_machine(client: Client, worker: Callable):
+    worker("strict")
+    with pytest.raises(ValueError, match="invalid literal"):
+        send(client, int, "not a number")
+
+
+def test_a_killed_machine_is_named_at_once(client: Client, worker: Callable[[str], Process]):
+    process = worker("victim")
+    when: list[float] = []
+
+    def kill_when_busy() -> None:
+        eventually("it works", lambda: _busy(client))
+        when.append(time.monotonic())
+        os.kill(process.pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_when_busy)
+    killer.start()
+    with pytest.raises(MachineLost) as lost:
+        send(client, time.sleep, LONG)
+    assert lost.value.machine == "victim"
+    assert time.monotonic() - when[0] < 5
+    killer.join()
+
+
+def test_work_that_is_not_wanted_any_more_is_left(client: Client, worker: Callable[[str], Process]):
+    worker("patient")
+    with pytest.raises(Stopped):
+        send(client, time.sleep, LONG, stopped=lambda: _busy(client))
+
+
+def test_a_machine_that_is_silent_for_too_long_is_given_up(client: Client, worker: Callable[[str], Process]):
+    worker("silent")
+    begun = time.monotonic()
+    with pytest.raises(TookTooLong):
+        send(client, time.sleep, LONG, last_news=lambda: begun, patience=0.5)
+
+
+def test_work_that_waits_in_the_queue_is_not_given_up(client: Client):
+    until = time.monotonic() + 1.5
+    with pytest.raises(Stopped):
+        send(client, time.sleep, LONG, stopped=lambda: time.monotonic() > until, patience=0.1)
+
+
+def test_the_machines_of_a_pool_have_names(client: Client, worker: Callable[[str], Process]):
+    worker("left")
+    worker("right")
+    assert dispatch.machines_of(client) == {"left", "right"}
+
+
+def test_a_dead_scheduler_is_noticed(tmp_path, request: pytest.FixtureRequest):
+    pool: LocalPool = open_pool(tmp_path)
+    request.addfinalizer(lambda: pool.close(LifeEnd.ASKED, now()))
+    scheduler = pool.processes.find("scheduler")
+    assert scheduler is not None
+    client = dispatch.connect(address_of(pool), Certificate.of(keys_of(pool), "client"))
+    request.addfinalizer(lambda: client.close(timeout=1))
+    threading.Timer(0.5, os.kill, (scheduler.pid, signal.SIGKILL)).start()
+    with pytest.raises(PoolGone):
+        send(client, time.sleep, LONG)
+
+
+def test_a_scheduler_that_is_not_there_is_an_error_in_time(pool: LocalPool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(dispatch, "CONNECT_DEADLINE", 1.0)
+    with pytest.raises(PoolGone, match="does not answer"):
+        dispatch.connect("tls://127.0.0.1:9", Certificate.of(keys_of(pool), "client"))
+
+
+def _busy(client: Client) -> bool:
+    """Whether some machine of the pool has work in hand."""
+    return any(client.processing().values())
+
+
+def _now_there(_: object) -> float:
+    return time.monotonic()
