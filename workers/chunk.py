@@ -35,21 +35,37 @@ class WrongModel(Exception):
 def run(job: ChunkJob) -> ChunkResult:
     """Work off the chunk on this Dask worker. Raises WrongModel or ModelError; images never raise."""
     from distributed import get_worker
+    from distributed.worker import thread_state
 
-    worker = get_worker()
+    worker, key = get_worker(), thread_state.key
+
+    def wanted() -> bool:
+        """Whether anybody still waits: Dask cannot end a thread, but marks a task that was let go."""
+        task = worker.state.tasks.get(key)
+        return task is not None and task.state != "cancelled"
+
     sender = {"attempt": job.attempt, "machine": str(worker.name)}
-    return work_off(job, str(worker.name), tell=lambda news: worker.log_event(job.topic, {**sender, **news}))
+
+    def tell(news: dict[str, Any]) -> None:
+        worker.log_event(job.topic, {**sender, **news})
+
+    return work_off(job, str(worker.name), tell, wanted)
 
 
-def work_off(job: ChunkJob, machine: str, tell: Callable[[dict[str, Any]], None]) -> ChunkResult:
-    """Work off the chunk on `machine`; `tell` hears `{"begun": id}` and `{"outcome": {…}}` of each image."""
+def work_off(
+    job: ChunkJob, machine: str, tell: Callable[[dict[str, Any]], None], wanted: Callable[[], bool] = lambda: True
+) -> ChunkResult:
+    """Work off the chunk on `machine`, as long as it is wanted and the machine stays.
+
+    `tell` hears `{"begun": id}` and `{"outcome": {…}}` of each image.
+    """
     upscaler = model_of(job.model, job.model_checksum, job.work)
     if upscaler.scale != job.scale:
         raise WrongModel(f"the model {job.model_name!r} enlarges ×{upscaler.scale}, but the batch wants ×{job.scale}")
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="spotlift-") as folder:
         for position, image in enumerate(job.images):
-            if leaving.is_set():
+            if leaving.is_set() or not wanted():
                 return ChunkResult(tuple(outcomes), left=tuple(i.image_id for i in job.images[position:]))
             tell({"begun": image.image_id})
             outcome = _noted(image, job.work) or _work_off_image(image, job, upscaler, machine, Path(folder))
