@@ -8,8 +8,8 @@ record was lost when their parent was killed between starting them and writing i
 
 import json
 import os
-import signal
 import subprocess
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -134,17 +134,24 @@ def marked(mark: str) -> list[int]:
 
 
 def end(pids: Sequence[int], gently: float) -> None:
-    """End these processes with all their descendants: SIGTERM, patience in seconds, SIGKILL."""
+    """End these processes with all their descendants: SIGTERM, patience in seconds, SIGKILL.
+
+    They are asked first, because they may want to end their children in order; then the children that are left.
+    """
+    until = time.monotonic() + gently
     family: dict[int, psutil.Process] = {}
     for pid in pids:
         with suppress(psutil.Error):
             root = psutil.Process(pid)
             for process in [root, *root.children(recursive=True)]:
                 family[process.pid] = process
-    for pid in pids:
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGTERM)
-    _, alive = psutil.wait_procs(list(family.values()), timeout=gently)
+    roots = [family[pid] for pid in pids if pid in family]
+    for asked in (roots, [process for process in family.values() if process not in roots]):
+        for process in asked:
+            with suppress(psutil.Error):
+                process.terminate()
+        psutil.wait_procs(asked, timeout=max(0.0, until - time.monotonic()))
+    _, alive = psutil.wait_procs(list(family.values()), timeout=0)
     for process in alive:
         with suppress(psutil.Error):
             process.kill()

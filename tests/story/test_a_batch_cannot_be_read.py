@@ -34,8 +34,9 @@ def inputs(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     return {name: next(stack.inbox.glob(f"{name}*")) for name in BAD}
 
 
+@pytest.mark.usefixtures("inputs")
 @pytest.mark.parametrize("name", BAD)
-def test_the_reason_stands_in_the_ledger_in_the_status_and_in_the_ui(stack: Stack, inputs: dict[str, Path], name: str):
+def test_the_reason_stands_in_the_ledger_in_the_status_and_in_the_ui(stack: Stack, name: str):
     reason, word = BAD[name]
     row = stack.ended(name)
     assert row.state is BatchState.FAILED

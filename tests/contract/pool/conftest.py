@@ -57,7 +57,7 @@ def worker(pool: LocalPool, client: Client) -> Iterator[Callable[[str], Process]
 def open_pool(state: Path, **settings: object) -> LocalPool:
     """A life in that state folder, with a ledger of its own."""
     chosen = Settings(state=state, machine_threads=1, **settings)  # type: ignore[arg-type]
-    ledger = Ledger(chosen.ledger_url)
+    ledger = Ledger(f"sqlite:///{state}/ledger.db")
     ledger.migrate()
     life = ledger.open_life(now())
     assert life is not None

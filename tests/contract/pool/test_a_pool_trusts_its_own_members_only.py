@@ -1,4 +1,4 @@
-"""Who holds a certificate of a life can run code in it; so nobody else may come in, and no key may be read by others."""
+"""Who holds a certificate of a life can run code in it; so nobody else may come in, nor read a key."""
 
 import socket
 import ssl
