@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.story.pictures import photo
+from tests.story.pictures import draw
 from tests.story.stack import Stack
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt install chromium)")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt install chromium)"),
+]
 
 OFFLINE = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic")
 
@@ -19,7 +22,7 @@ OFFLINE = ("--disable-background-networking", "--disable-component-update", "--d
 def batch(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A batch that has ended, with one reject."""
     folder = tmp_path_factory.mktemp("seen")
-    photo(folder / "boats.png")
+    draw(folder / "boats.png", 120, 80, seed=7)
     (folder / "torn.png").write_bytes((folder / "boats.png").read_bytes()[:300])
     name = stack.submit(folder, "seen-by-people")
     stack.ended(name)
