@@ -102,10 +102,21 @@ class Runs:
 
     def declare_all_crashed(self, why: str, spare: Set[str]) -> None:
         """Say of every run that a worker has taken, except those ids, that it died."""
-        for deployment in (WATCH_INBOX, SPOT_POOL, PROCESS_BATCH):
-            for run in self.living(deployment):
-                if run.state_type is not StateType.SCHEDULED and str(run.id) not in spare:
-                    self.declare_crashed(run.id, why)
+        for run in self._taken(WATCH_INBOX, SPOT_POOL, PROCESS_BATCH):
+            if str(run.id) not in spare:
+                self.declare_crashed(run.id, why)
+
+    def declare_taken_down(self) -> None:
+        """Say that the stack was taken down on purpose: a batch goes on later, everything else is over."""
+        for run in self._taken(WATCH_INBOX, SPOT_POOL):
+            self.cancel(run.id, "the stack was taken down")
+        for run in self._taken(PROCESS_BATCH):
+            self.declare_crashed(run.id, "the stack was taken down; the batch goes on when it is up again")
+
+    def _taken(self, *deployments: str) -> list[FlowRun]:
+        """The living runs that a worker has taken."""
+        living = (run for deployment in deployments for run in self.living(deployment))
+        return [run for run in living if run.state_type is not StateType.SCHEDULED]
 
     def _create_for(self, batch: str, name: str, **more: Any) -> UUID:
         return self._create(PROCESS_BATCH, parameters={"batch": batch}, name=name, tags=[f"batch:{batch}"], **more)

@@ -53,7 +53,7 @@ def down(state: StateOption = None) -> None:
         with suppress(LedgerUnreachable):  # there never was one: nothing to settle
             settle(Ledger(settings.ledger_url))
         with suppress(ServerUnreachable):  # it had died; the next `up` finds out
-            Runs.of(settings).declare_all_crashed("the stack was taken down", spare=set())
+            Runs.of(settings).declare_taken_down()
         stack.stop_server(settings)
     out.print("The stack is down." if lived else "The stack was not up; nothing to do.")
 
