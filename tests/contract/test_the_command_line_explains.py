@@ -120,7 +120,7 @@ def test_what_cannot_be_a_batch_is_refused_at_once(spotlift: Spotlift, tmp_path:
     assert "nowhere" in sentence(spotlift("submit", "nowhere"))
     assert "notes.txt" in sentence(spotlift("submit", "notes.txt"))
     assert "modle" in sentence(spotlift("submit", "wishes"))
-    assert not [path for path in (tmp_path / ".spotlift" / "inbox").rglob("*.png")]
+    assert not list((tmp_path / ".spotlift" / "inbox").rglob("*.png"))
 
 
 def test_a_batch_that_is_handed_in_without_a_stack_waits_and_says_so(spotlift: Spotlift, tmp_path: Path):
