@@ -24,7 +24,7 @@ from infra.arrivals import Arrival, ArrivalError, Wish
 from infra.records import Ledger, LedgerUnreachable
 from infra.records.tables import Batch
 from infra.settings import Settings, read_settings
-from infra.states import BatchEnd, BatchState, SourceKind
+from infra.states import OPEN_BATCHES, BatchEnd, BatchState, SourceKind
 from infra.storage import LocalStore, StorageError
 
 HANDOVER = timedelta(seconds=15)
@@ -105,7 +105,11 @@ class Watcher:
 
     def care(self, now: datetime) -> None:
         """Give every open batch what it needs, and the pool a keeper while there is one."""
-        waiting = self.ledger.batches(open_only=True)
+        batches = self.ledger.batches()
+        for refused in (b for b in batches if b.state is BatchState.FAILED and b.flow_run_id is None):
+            run = self.runs.show_refused(refused.name, refused.message)
+            self.ledger.attach_run(refused.id, str(run), now)
+        waiting = [batch for batch in batches if batch.state in OPEN_BATCHES]
         for batch in waiting:
             self._care_for(batch, now)
         if waiting:
@@ -131,7 +135,6 @@ class Watcher:
             wish = wish_of(arrival, self.settings)
         except ArrivalError as error:
             if self.ledger.refuse(arrival.name, reason=error.end, message=error.message, **known) is not None:
-                self.runs.show_refused(arrival.name, error.message)
                 self.say(f"{arrival.name}: refused. {error.message}")
             return
         if self.ledger.take(arrival.name, **vars(wish), **known) is not None:
