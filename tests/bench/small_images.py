@@ -55,8 +55,9 @@ def _report(stack: Stack, batch: str, began: float, usage: "Usage") -> None:
     assert row.started_at is not None
     assert row.finished_at is not None
     machine_seconds = sum(image.seconds or 0.0 for image in images)
-    in_run = stack.eventually("the run has ended", lambda: stack.runs(batch)[0].end_time and stack.runs(batch)[0])
+    [in_run] = stack.ended_runs(batch)
     assert in_run.start_time is not None
+    assert in_run.end_time is not None
     enhancing = (row.finished_at - row.started_at).total_seconds()
     overhead = (in_run.total_run_time.total_seconds() - machine_seconds / MACHINES) / IMAGES * 1000
     seconds = [

@@ -134,6 +134,16 @@ class Stack:
             )
         return sorted(found, key=lambda run: run.created or run.expected_start_time)
 
+    def ended_runs(self, batch: str) -> list[FlowRun]:
+        """The flow runs of a batch, oldest first, once all of them have ended; the ledger knows a little earlier."""
+
+        def ended() -> list[FlowRun]:
+            found = self.runs(batch)
+            return found if all(run.state is not None and run.state.is_final() for run in found) else []
+
+        found: list[FlowRun] = self.eventually(f"the runs of {batch} end", ended)
+        return found
+
     def task_runs(self, run: FlowRun) -> list[TaskRun]:
         """The task runs of a flow run."""
         with self.prefect() as client:

@@ -60,7 +60,7 @@ def test_a_broken_image_is_set_aside_with_a_reason_and_the_others_go_on(stack: S
 
 
 def test_the_run_in_the_ui_tells_the_same_story(stack: Stack, handed_in: Batch):
-    [run] = stack.runs(handed_in.name)
+    [run] = stack.ended_runs(handed_in.name)
     assert run.name == handed_in.name
     assert run.state_name == "DoneWithRejects"
     assert "1 image could not be enhanced" in (run.state.message or "" if run.state else "")

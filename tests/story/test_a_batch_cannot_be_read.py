@@ -43,7 +43,7 @@ def test_the_reason_stands_in_the_ledger_in_the_status_and_in_the_ui(stack: Stac
     assert row.reason is reason
     assert word in row.message
     assert row.message in " ".join(stack.spotlift("status", name).stdout.split())
-    [run] = stack.runs(name)
+    [run] = stack.ended_runs(name)
     assert run.state is not None
     assert run.state.name == "Failed"
     assert row.message in (run.state.message or "")

@@ -27,7 +27,7 @@ def test_a_cancelled_batch_is_retried_and_only_what_is_missing_is_worked_off(sta
     assert stack.ended(batch).round == 2
     assert len(stack.results(batch)) == PICTURES
     assert kept.items() <= _when_published(stack, batch).items()
-    first, second = stack.runs(batch)
+    first, second = stack.ended_runs(batch)
     assert first.state_name == "Cancelled"
     assert second.state_name == "Completed"
 

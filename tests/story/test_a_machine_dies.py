@@ -35,7 +35,7 @@ def test_its_images_go_to_another_machine_and_the_results_are_the_same(stack: St
     lost = [attempt for attempt in stack.ledger.attempts(row.id) if attempt.end is AttemptEnd.MACHINE_LOST]
     assert {attempt.machine for attempt in lost} == {victim.name}
     assert len(lost) <= 2
-    [run] = stack.runs(disturbed)
+    [run] = stack.ended_runs(disturbed)
     tried_again = [task for task in stack.task_runs(run) if task.run_count > 1]
     assert len(tried_again) == len(lost)
     assert {task.state_name for task in tried_again} == {"Completed"}

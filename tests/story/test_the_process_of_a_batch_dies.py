@@ -27,6 +27,6 @@ def test_another_run_goes_on_with_what_is_missing(stack: Stack, tmp_path: Path):
     assert {name: after[name] for name in before} == before
     assert not [event for event in stack.ledger.events(batch_id=row.id) if event.kind is EventKind.RESULT_DIFFERS]
 
-    died, lived = stack.runs(batch)
+    died, lived = stack.ended_runs(batch)
     assert died.state_name == "Crashed"
     assert lived.state_name == "Completed"
