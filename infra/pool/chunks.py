@@ -9,7 +9,7 @@ FIRST_GUESS = 1_000_000.0
 """Input pixels per second of one machine, until a machine has shown its speed."""
 MOST_IMAGES = 500
 ROUNDS_PER_MACHINE = 2
-"""Chunks per machine at least, so that machines end at about the same time."""
+"""Chunks per machine, or a little less, even in a small batch, so that machines end at about the same time."""
 
 
 def cut(

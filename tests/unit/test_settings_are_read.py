@@ -1,0 +1,86 @@
+"""Settings come from arguments, the environment and a file, in this order; what is wrong is named."""
+
+from pathlib import Path
+
+import pytest
+
+from infra.settings import PREFIX, Settings, SettingsError, read_settings
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current folder without a settings file, and an environment without settings."""
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(PREFIX + name.upper(), raising=False)
+    return tmp_path
+
+
+def test_without_any_source_everything_lies_below_the_state_folder(empty_folder: Path):
+    settings = read_settings()
+    assert settings.state == empty_folder / ".spotlift"
+    assert settings.inbox_folder == settings.state / "inbox"
+    assert settings.outbox_folder == settings.state / "outbox"
+    assert settings.ledger_url == f"sqlite:///{settings.state}/ledger.db"
+
+
+def test_an_argument_beats_the_environment_and_that_beats_the_file(empty_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    (empty_folder / "spotlift.toml").write_text("machines = 3\nport = 1003\nquiet = 3.0")
+    monkeypatch.setenv("SPOTLIFT_MACHINES", "4")
+    monkeypatch.setenv("SPOTLIFT_PORT", "1004")
+    settings = read_settings(port=1005)
+    assert (settings.quiet, settings.machines, settings.port) == (3.0, 4, 1005)
+
+
+def test_an_argument_that_is_none_does_not_count(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SPOTLIFT_PORT", "1004")
+    assert read_settings(port=None).port == 1004
+
+
+def test_a_child_reads_exactly_what_its_parent_read(empty_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    (empty_folder / "spotlift.toml").write_text('machines = 3\ninbox = "~/inbox"\nledger = "sqlite:///l.db"')
+    parent = read_settings(idle_window=7.5)
+    for name, value in parent.environment().items():
+        monkeypatch.setenv(name, value)
+    elsewhere = empty_folder / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert read_settings() == parent
+
+
+def test_a_relative_state_folder_means_the_same_for_every_process(empty_folder: Path):
+    assert read_settings(state="here").state == empty_folder / "here"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("machines", "0"), ("machines", "many"), ("port", "70000"), ("idle_window", "-1")]
+)
+def test_a_wrong_value_is_named_with_its_variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str):
+    monkeypatch.setenv(PREFIX + name.upper(), value)
+    with pytest.raises(SettingsError) as error:
+        read_settings()
+    assert f"environment variable {PREFIX}{name.upper()}" in str(error.value)
+    assert value in str(error.value)
+
+
+def test_every_wrong_setting_is_named_at_once():
+    with pytest.raises(SettingsError) as error:
+        read_settings(machines=0, port=0)
+    assert "'machines'" in str(error.value)
+    assert "'port'" in str(error.value)
+
+
+def test_a_setting_that_does_not_exist_and_a_file_that_is_none_are_errors(empty_folder: Path):
+    (empty_folder / "spotlift.toml").write_text("machnies = 3")
+    with pytest.raises(SettingsError, match=r"'machnies' that does not exist; known are .*machines"):
+        read_settings()
+    (empty_folder / "spotlift.toml").write_text("machines = = 3")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        read_settings()
+
+
+def test_machines_share_the_cores(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert read_settings(machines=2).threads == 4
+    assert read_settings(machines=16).threads == 1
+    assert read_settings(machines=2, machine_threads=3).threads == 3
