@@ -132,8 +132,14 @@ class Enhancing:
             end, hand.machine = AttemptEnd.MACHINE_LOST, lost.machine
             self._suspect(attempt.id, hand)
             raise LostMachine(f"machine {lost.machine} is gone; what is missing goes to another one") from lost
-        except dispatch.PoolError as gone:
-            end = AttemptEnd.TIMED_OUT if isinstance(gone, dispatch.TookTooLong) else AttemptEnd.MACHINE_LOST
+        except dispatch.TookTooLong as slow:
+            end = AttemptEnd.TIMED_OUT
+            self._suspect(attempt.id, hand)
+            with suppress(dispatch.PoolGone):
+                dispatch.send_away(client, str(hand.machine))
+            raise LostMachine(f"machine {hand.machine} was sent away: {slow}; it goes on elsewhere") from slow
+        except dispatch.PoolGone as gone:
+            end = AttemptEnd.MACHINE_LOST
             raise LostMachine(f"{gone}; what is missing is sent again") from gone
         except dispatch.Stopped:
             end = AttemptEnd.CANCELLED

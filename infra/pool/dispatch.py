@@ -60,6 +60,22 @@ def machines_of(client: Client) -> set[str]:
     return {str(worker["name"]) for worker in client.scheduler_info(n_workers=-1)["workers"].values()}
 
 
+def send_away(client: Client, machine: str) -> None:
+    """Let a machine that does not get anywhere go, so that no other work waits behind what it cannot end.
+
+    Its process ends by itself, and the keeper of the pool replaces it. Raises PoolGone.
+    """
+    try:
+        client.sync(
+            client.scheduler.retire_workers,
+            names=[machine],
+            close_workers=True,
+            callback_timeout=CONNECT_DEADLINE,
+        )
+    except (OSError, TimeoutError) as error:
+        raise PoolGone(f"machine {machine} could not be sent away: {error}") from error
+
+
 def wait_for(
     client: Client,
     work: Callable[[Any], Any],

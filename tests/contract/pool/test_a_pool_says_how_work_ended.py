@@ -77,6 +77,18 @@ def test_a_machine_that_is_silent_for_too_long_is_given_up(client: Client, worke
         send(client, time.sleep, LONG, last_news=lambda: begun, patience=0.5)
 
 
+def test_a_machine_that_was_sent_away_gets_no_more_work_and_ends(client: Client, worker: Callable[[str], Process]):
+    hanging = worker("hanging")
+    begun = time.monotonic()
+    with pytest.raises(TookTooLong):
+        send(client, time.sleep, LONG, last_news=lambda: begun, patience=0.5)
+    dispatch.send_away(client, "hanging")
+    assert dispatch.machines_of(client) == set()
+    worker("sound")
+    assert send(client, operator.neg, 3) == -3
+    eventually("its process ends", lambda: not hanging.alive())
+
+
 def test_work_that_waits_in_the_queue_is_not_given_up(client: Client):
     until = time.monotonic() + 1.5
     with pytest.raises(Stopped):
