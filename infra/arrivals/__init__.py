@@ -6,9 +6,10 @@ decoded, followed through a link, or changed.
 
 from infra.arrivals.contents import FoundImage, Ignored, Survey, find_wish, survey
 from infra.arrivals.hand_in import hand_in
-from infra.arrivals.inbox import Arrival, is_ready, look, strays, sweep
+from infra.arrivals.inbox import Arrival, find, is_ready, look, strays, sweep
 from infra.arrivals.reasons import ArrivalError, ArrivalReason, WishError
 from infra.arrivals.unpack import find_wish_in_zip, unpack
+from infra.arrivals.unpack import inspect as inspect_zip
 from infra.arrivals.wish import Wish, check_wish, read_wish, write_wish
 from infra.arrivals.zip_check import UnpackLimits
 
@@ -23,9 +24,11 @@ __all__ = [
     "Wish",
     "WishError",
     "check_wish",
+    "find",
     "find_wish",
     "find_wish_in_zip",
     "hand_in",
+    "inspect_zip",
     "is_ready",
     "look",
     "read_wish",

@@ -63,19 +63,24 @@ def look(inbox: Path, skip: Container[str] = ()) -> list[Arrival]:
     Entries in `skip` (by `Arrival.source`) are not looked into, so that the many batches that were taken
     already cost nothing. Raises StorageError when the inbox itself cannot be read.
     """
-    arrivals = []
-    for entry in _entries(inbox):
-        if _may_be_batch(entry) and entry.name not in skip:
-            try:
-                arrivals.append(_arrival(entry))
-            except FileNotFoundError:
-                continue  # somebody took it away while we looked
-    return arrivals
+    places = [place for place in _entries(inbox) if place.name not in skip]
+    return [arrival for place in places if (arrival := _arrival_or_none(place))]
+
+
+def find(inbox: Path, source: str) -> Arrival | None:
+    """Return what lies in the inbox as `source` now, as `look` would; None when there is nothing to take.
+
+    Raises StorageError when the inbox itself cannot be read.
+    """
+    is_entry = source not in ("", ".", "..") and "/" not in source and "\0" not in source
+    if not is_entry or _is_passed_over(source):
+        return None
+    return _arrival_or_none(inbox / source)
 
 
 def strays(inbox: Path) -> list[str]:
     """Return, in print, the names of what lies beside the batches, where nobody will take it."""
-    return [printable(entry.name) for entry in _entries(inbox) if not _may_be_batch(entry)]
+    return [printable(place.name) for place in _entries(inbox) if not _may_be_batch(place)]
 
 
 def is_ready(arrival: Arrival, now: datetime, quiet: timedelta) -> bool:
@@ -109,49 +114,65 @@ def sweep(inbox: Path, now: datetime, older_than: timedelta = timedelta(days=1))
     return swept
 
 
-def _entries(inbox: Path) -> list[os.DirEntry[str]]:
+def _entries(inbox: Path) -> list[Path]:
     with in_words(f"looking into the inbox {inbox}"):
         try:
-            with os.scandir(inbox) as found:
-                entries = [entry for entry in found if not is_noise(entry.name) and not is_unfinished(entry.name)]
+            return sorted(place for place in inbox.iterdir() if not _is_passed_over(place.name))
         except FileNotFoundError:
             return []
-    return sorted(entries, key=lambda entry: entry.name)
 
 
-def _may_be_batch(entry: os.DirEntry[str]) -> bool:
+def _is_passed_over(name: str) -> bool:
+    return is_noise(name) or is_unfinished(name)
+
+
+def _may_be_batch(place: Path) -> bool:
     """Folders and zips; a name that is not Unicode could not even be written into the ledger."""
-    return is_unicode(entry.name) and (entry.is_dir() or is_zip_name(entry.name))
+    return is_unicode(place.name) and (_is_folder(place) or is_zip_name(place.name))
 
 
-def _arrival(entry: os.DirEntry[str]) -> Arrival:
-    path = Path(entry.path)
-    own = path.lstat()
-    name, refusal = _name(entry, own)
+def _is_folder(place: Path) -> bool:
+    try:
+        return place.is_dir()
+    except OSError:
+        return False  # a link to where we may not look
+
+
+def _arrival_or_none(place: Path) -> Arrival | None:
+    with in_words(f"looking at {place}"):
+        try:
+            own = place.lstat()
+            return _arrival(place, own) if _may_be_batch(place) else None
+        except FileNotFoundError:
+            return None  # somebody took it away while we looked
+
+
+def _arrival(place: Path, own: os.stat_result) -> Arrival:
+    name, refusal = _name(place, own)
     found = [("", own)]
     try:
-        found += walk(path) if stat.S_ISDIR(own.st_mode) else []
+        found += walk(place) if stat.S_ISDIR(own.st_mode) else []
     except OSError as error:
-        refusal = ArrivalError(ArrivalReason.UNREADABLE, sentence(error, f"looking into {entry.name!r}"))
+        refusal = ArrivalError(ArrivalReason.UNREADABLE, sentence(error, f"looking into {place.name!r}"))
     files = [(name, info) for name, info in found if stat.S_ISREG(info.st_mode) and not is_noise(name)]
     return Arrival(
         name=name,
-        source=entry.name,
-        path=path,
-        kind=SourceKind.FOLDER if entry.is_dir() else SourceKind.ZIP,
+        source=place.name,
+        path=place,
+        kind=SourceKind.FOLDER if _is_folder(place) else SourceKind.ZIP,
         fingerprint=_fingerprint(files),
         files=sum(name != READY for name, _ in files),
         bytes=sum(info.st_size for _, info in files),
         changed_at=datetime.fromtimestamp(max(info.st_ctime for _, info in found), UTC),
         marked_ready=any(name == READY for name, _ in files),
-        whole=_is_whole_zip(path) if stat.S_ISREG(own.st_mode) else _is_whole_folder(files),
+        whole=_is_whole_zip(place) if stat.S_ISREG(own.st_mode) else _is_whole_folder(files),
         refusal=refusal,
     )
 
 
-def _name(entry: os.DirEntry[str], own: os.stat_result) -> tuple[str, ArrivalError | None]:
+def _name(place: Path, own: os.stat_result) -> tuple[str, ArrivalError | None]:
     """Return the batch's name, and why it is refused if that can be told from outside."""
-    name = entry.name if entry.is_dir() else batch_name(entry.name)
+    name = place.name if _is_folder(place) else batch_name(place.name)
     refusal = None
     try:
         check_batch_name(name)

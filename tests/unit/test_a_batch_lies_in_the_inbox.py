@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.arrivals import Arrival, ArrivalError, ArrivalReason, is_ready, look, strays, sweep
+from infra.arrivals import Arrival, ArrivalError, ArrivalReason, find, is_ready, look, strays, sweep
 from infra.states import SourceKind
 
 QUIET = timedelta(seconds=3)
@@ -258,6 +258,30 @@ def test_a_name_that_is_no_text_is_a_stray(inbox: Path) -> None:
     (inbox / os.fsdecode(b"caf\xe9")).mkdir()
     assert look(inbox) == []
     assert strays(inbox) == ["caf\N{REPLACEMENT CHARACTER}"]
+
+
+def test_one_entry_can_be_looked_at_again(inbox: Path) -> None:
+    put(inbox / "photos" / "cat.png")
+    put_zip(inbox / "drawings.ZIP", "cat.png")
+    put(inbox / "bad:name" / "cat.png")
+    assert [find(inbox, seen.source) for seen in look(inbox)] == look(inbox)
+    before = find(inbox, "photos")
+    put(inbox / "photos" / "dog.png")
+    after = find(inbox, "photos")
+    assert before is not None
+    assert after is not None
+    assert before.fingerprint != after.fingerprint
+
+
+@pytest.mark.parametrize(
+    "source", ["photos", "", ".", "..", "../other", "deep/photos", ".hidden", "a.zip.part", "a.png"]
+)
+def test_what_is_no_entry_is_not_found(inbox: Path, tmp_path: Path, source: str) -> None:
+    for place in (inbox / "a.zip.part", inbox / "a.png", inbox / ".hidden" / "a.png", tmp_path / "other" / "a.png"):
+        put(place)
+    put(inbox / "deep" / "photos" / "cat.png")
+    assert find(inbox, source) is None
+    assert find(tmp_path / "no inbox", source) is None
 
 
 def test_what_a_killed_hand_in_left_is_swept_after_a_day(inbox: Path) -> None:
