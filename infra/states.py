@@ -175,7 +175,9 @@ MOVES: Final[Mapping[type[State], Mapping[State, Mapping[State, str]]]] = {
         BatchState.CANCELLING: {
             BatchState.CANCELLED: "nothing of it is in flight any more",
         },
-        BatchState.DONE: {},
+        BatchState.DONE: {
+            BatchState.ARRIVED: "retry: images were added since",
+        },
         BatchState.DONE_WITH_REJECTS: {
             BatchState.ARRIVED: "retried, for its rejected images",
         },
@@ -263,8 +265,10 @@ MOVES: Final[Mapping[type[State], Mapping[State, Mapping[State, str]]]] = {
 }
 # fmt: on
 
+RETRYABLE_BATCHES: Final = frozenset(
+    {BatchState.DONE, BatchState.DONE_WITH_REJECTS, BatchState.FAILED, BatchState.CANCELLED}
+)
 OPEN_BATCHES: Final = frozenset({BatchState.ARRIVED, BatchState.REGISTERED, BatchState.RUNNING, BatchState.CANCELLING})
-RETRYABLE_BATCHES: Final = frozenset({BatchState.FAILED, BatchState.CANCELLED, BatchState.DONE_WITH_REJECTS})
 OPEN_CHUNKS: Final = frozenset({ChunkState.WAITING, ChunkState.RUNNING})
 
 

@@ -213,6 +213,7 @@ def _write(
         batch = get(session, Batch, attempt.batch_id)
         if done and batch.first_result_at is None:
             batch.first_result_at = now
+        batch.restarts = 0  # it gets on: only deaths without any progress in between make it hopeless
         said = f"{counted(done, 'image')} done, {len(changes) - done} rejected."
         counts = {"done": done, "rejected": len(changes) - done}
         lines = [line(now, EventKind.IMAGES_RECORDED, said, attempt, **counts), *lines]

@@ -105,6 +105,18 @@ class BatchVerbs(Verbs):
             _tell(session, batch, EventKind.BATCH_ATTACHED, said, now, flow_run_id=flow_run_id)
             return batch
 
+    def foresee(self, batch_id: int, now: datetime) -> Batch:
+        """The batch as `finish` will leave it, for a report that is published first. Changes nothing.
+
+        Raises `Refused` while images wait.
+        """
+        with self._database.reading() as session:
+            batch = get(session, Batch, batch_id)
+            end = _how_it_ends(session, batch)
+        batch.state, batch.reason, batch.message = end
+        batch.finished_at = now
+        return batch
+
     def finish(self, batch_id: int, now: datetime) -> Batch:
         """End a batch of which no image waits: DONE, DONE_WITH_REJECTS, or FAILED when none was enhanced.
 
@@ -114,19 +126,9 @@ class BatchVerbs(Verbs):
             batch = get(session, Batch, batch_id)
             if batch.state in (BatchState.DONE, BatchState.DONE_WITH_REJECTS):
                 return batch
-            counts = _count_images(session, batch_id)
-            waiting, done = counts.get(ImageState.WAITING, 0), counts.get(ImageState.DONE, 0)
-            rejected = counts.get(ImageState.REJECTED, 0)
-            if waiting:
-                raise Refused(f"Batch {batch.name!r} cannot finish: {counted(waiting, 'image')} still wait.")
+            to, reason, message = _how_it_ends(session, batch)
             suspend_work(session, batch, AttemptEnd.FINISHED, now)
-            if not done:
-                why = f"None of its {counted(rejected, 'image')} could be enhanced; the report says why."
-                _end(session, batch, BatchState.FAILED, BatchEnd.ALL_REJECTED, why, now)
-            else:
-                to = BatchState.DONE_WITH_REJECTS if rejected else BatchState.DONE
-                why = f"{counted(rejected, 'image')} could not be enhanced; the report says why."
-                _end(session, batch, to, None, why if rejected else "", now)
+            _end(session, batch, to, reason, message, now)
             return batch
 
     def fail(self, batch_id: int, reason: BatchEnd, message: str, now: datetime) -> Batch:
@@ -200,6 +202,24 @@ class BatchVerbs(Verbs):
             said = f"lost its flow run and goes on (restart {batch.restarts})"
             _tell(session, batch, EventKind.BATCH_RESTARTED, said, now, restarts=batch.restarts)
             return batch
+
+
+def _how_it_ends(session: Session, batch: Batch) -> tuple[BatchState, BatchEnd | None, str]:
+    counts = _count_images(session, batch.id)
+    waiting, done = counts.get(ImageState.WAITING, 0), counts.get(ImageState.DONE, 0)
+    rejected = counts.get(ImageState.REJECTED, 0)
+    if waiting:
+        raise Refused(f"Batch {batch.name!r} cannot finish: {counted(waiting, 'image')} still wait.")
+    if not done:
+        why = f"None of its {counted(rejected, 'image')} could be enhanced; the report says why."
+        return BatchState.FAILED, BatchEnd.ALL_REJECTED, why
+    if rejected:
+        return (
+            BatchState.DONE_WITH_REJECTS,
+            None,
+            f"{counted(rejected, 'image')} could not be enhanced; the report says why.",
+        )
+    return BatchState.DONE, None, ""
 
 
 def _arrive(

@@ -107,7 +107,7 @@ class Batch(Row, table=True):
     reason: BatchEnd | None = _end(BatchEnd)
     message: str = ""  # what is wrong and what to do
     round: int = 1  # 1, then one more for each retry
-    restarts: int = 0  # how often a dead flow run was replaced in this round
+    restarts: int = 0  # how often a dead flow run was replaced since the last image was settled
     flow_run_id: str | None = None
     arrived_at: datetime = Field(sa_type=UTCDateTime)  # in the first round
     registered_at: datetime | None = _when()

@@ -208,8 +208,7 @@ def test_a_retry_works_off_only_what_is_missing(
     assert ledger.finish(batch.id, later).state is BatchState.DONE
     outputs = [image.output_name for image in ledger.images(batch.id)]
     assert outputs == ["a.png", "b.png", "new/c.png"]
-    with pytest.raises(IllegalMove, match="this is an end"):
-        ledger.retry(batch.id, later)
+    assert ledger.retry(batch.id, later).state is BatchState.ARRIVED  # images may have been added since
 
 
 def test_a_failed_batch_can_be_retried(ledger: Ledger, running: Running, outcome: Outcome, noon: datetime) -> None:
