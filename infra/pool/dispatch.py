@@ -84,13 +84,16 @@ def wait_for(
     stopped: Callable[[], bool],
     last_news: Callable[[], float | None],
     patience: float,
+    queue_patience: float = 600.0,
 ) -> Any:
     """`work(job)` as computed by some machine.
 
     `stopped()` is asked all the time whether the result is still wanted. `last_news()` is the `time.monotonic()` of
-    the last sign of life of this job, None while it waits in the queue; after `patience` seconds without news the
-    job is given up. Raises MachineLost, PoolGone, TookTooLong, Stopped, or what `work` raised.
+    the last sign of life of this job, None while nobody has heard of it; it is given up after `patience` seconds
+    without further news, and after `queue_patience` seconds without any: no machine took it, or one took it and hangs.
+    Raises MachineLost, PoolGone, TookTooLong, Stopped, or what `work` raised.
     """
+    sent = time.monotonic()
     future = client.submit(work, job, pure=False, retries=0)
     ended = threading.Event()
     future.add_done_callback(lambda _: ended.set())
@@ -101,6 +104,8 @@ def wait_for(
             if client.status not in ("running", "connecting"):
                 raise PoolGone(f"the connection to the pool's scheduler is {client.status}")
             news = last_news()
+            if news is None and time.monotonic() - sent > queue_patience:
+                raise TookTooLong(f"no machine told of it within {queue_patience:.0f} s")
             if news is not None and time.monotonic() - news > patience:
                 raise TookTooLong(f"no news of it for {patience:.0f} s")
         return _result(future)

@@ -24,9 +24,17 @@ LONG = 300
 """Seconds of work that no test waits for."""
 
 
-def send(client: Client, work: Callable, job: object, stopped=lambda: False, last_news=lambda: None, patience=LONG):
+def send(
+    client: Client,
+    work: Callable,
+    job: object,
+    stopped=lambda: False,
+    last_news=lambda: None,
+    patience=LONG,
+    queue=LONG,
+):
     """`wait_for` with patience, unless told otherwise."""
-    return wait_for(client, work, job, stopped=stopped, last_news=last_news, patience=patience)
+    return wait_for(client, work, job, stopped=stopped, last_news=last_news, patience=patience, queue_patience=queue)
 
 
 def test_a_result_comes_back(client: Client, worker: Callable[[str], Process]):
@@ -89,7 +97,12 @@ def test_a_machine_that_was_sent_away_gets_no_more_work_and_ends(client: Client,
     eventually("its process ends", lambda: not hanging.alive())
 
 
-def test_work_that_waits_in_the_queue_is_not_given_up(client: Client):
+def test_work_that_nobody_tells_of_is_given_up_once_it_waited_too_long(client: Client):
+    with pytest.raises(TookTooLong, match="no machine told of it"):
+        send(client, time.sleep, LONG, queue=0.5)
+
+
+def test_work_that_waits_in_the_queue_is_not_given_up_for_want_of_news(client: Client):
     until = time.monotonic() + 1.5
     with pytest.raises(Stopped):
         send(client, time.sleep, LONG, stopped=lambda: time.monotonic() > until, patience=0.1)
