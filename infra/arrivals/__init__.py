@@ -6,8 +6,9 @@ decoded, followed through a link, or changed.
 
 from infra.arrivals.contents import FoundImage, Ignored, Survey, find_wish, survey
 from infra.arrivals.hand_in import hand_in
-from infra.arrivals.inbox import Arrival, find, is_ready, look, strays, sweep
+from infra.arrivals.inbox import Arrival, find, is_ready, look, strays
 from infra.arrivals.reasons import ArrivalError, ArrivalReason, WishError
+from infra.arrivals.sweeping import sweep, sweep_unpacking
 from infra.arrivals.unpack import find_wish_in_zip, unpack
 from infra.arrivals.unpack import inspect as inspect_zip
 from infra.arrivals.wish import Wish, check_wish, read_wish, write_wish
@@ -35,6 +36,7 @@ __all__ = [
     "strays",
     "survey",
     "sweep",
+    "sweep_unpacking",
     "unpack",
     "write_wish",
 ]

@@ -3,6 +3,8 @@
 No image is decoded here: that happens on the machines, where a hostile file can do little harm.
 """
 
+import errno
+import os
 import stat
 from dataclasses import dataclass
 from io import SEEK_SET
@@ -81,15 +83,22 @@ def find_wish(folder: Path, called: str = "") -> tuple[bytes | None, str]:
         if len(tops) == 1 and tops[0].is_dir() and not tops[0].is_symlink():
             place = tops[0] / WISH
     where = f"{WISH} of {called or folder.name}"
-    if place.is_symlink():
-        raise WishError(f"{where} is a link; put the file itself into the batch.")
     try:
-        with place.open("rb") as file:
+        with open(place, "rb", opener=_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise WishError(f"{where} is not a regular file; put a text file of this name into the batch.")
             return file.read(_MOST_WISH_BYTES), where
     except FileNotFoundError:
         return None, where
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise WishError(f"{where} is a link; put the file itself into the batch.") from error
         raise WishError(f"{where} cannot be read: {error.strerror}.") from error
+
+
+def _at_once(place: str, flags: int) -> int:
+    """Open a file without following a link, and without waiting for the other end of a pipe."""
+    return os.open(place, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _why_ignored(name: str, mode: int) -> str:

@@ -22,10 +22,10 @@ from infra.arrivals.names import (
     is_zip_name,
 )
 from infra.arrivals.reasons import ArrivalError, ArrivalReason
+from infra.arrivals.sweeping import INCOMING
 from infra.arrivals.unpack import inspect, unpack
 from infra.arrivals.walk import walk
 from infra.arrivals.wish import Wish, read_wish, write_wish
-from infra.storage.store import RESERVED
 from infra.storage.trouble import in_words
 
 
@@ -42,7 +42,7 @@ def hand_in(source: Path, inbox: Path, name: str | None, wish: Wish | None, take
     wanted = check_batch_name(name if name is not None else _own_name(source))
     with in_words(f"handing in {source}"):
         _check_source(source, inbox, wish)
-        incoming = inbox / f"{RESERVED}incoming-{uuid4().hex}"
+        incoming = inbox / f"{INCOMING}{uuid4().hex}"
         incoming.mkdir(parents=True)
         try:
             prepared = _prepare(source, incoming / "batch", wish)

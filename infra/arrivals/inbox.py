@@ -5,7 +5,6 @@ Times are the file system's change times (ctime), because copying programs set m
 
 import hashlib
 import os
-import shutil
 import stat
 import struct
 from collections.abc import Container
@@ -28,7 +27,6 @@ from infra.arrivals.reasons import ArrivalError, ArrivalReason
 from infra.arrivals.walk import walk
 from infra.arrivals.zip_end import find_end
 from infra.states import SourceKind
-from infra.storage.store import RESERVED
 from infra.storage.trouble import in_words, sentence
 
 ZIP_QUIET = timedelta(seconds=1)  # a zip tells by itself that it is complete; this is for its last bytes
@@ -97,21 +95,6 @@ def is_ready(arrival: Arrival, now: datetime, quiet: timedelta) -> bool:
     if arrival.marked_ready:
         return True
     return arrival.files > 0 and rest >= (quiet if arrival.whole else max(quiet, GIVE_UP))
-
-
-def sweep(inbox: Path, now: datetime, older_than: timedelta = timedelta(days=1)) -> int:
-    """Remove what a `hand_in` left in the inbox that was killed on the way; return how many.
-
-    Meant for the watcher, once per shift, like the store's own sweep.
-    """
-    swept = 0
-    for leftover in inbox.glob(f"{RESERVED}incoming-*"):
-        with in_words(f"sweeping {leftover}"):
-            changed = datetime.fromtimestamp(leftover.lstat().st_ctime, UTC)
-            if changed < now - older_than:
-                shutil.rmtree(leftover)
-                swept += 1
-    return swept
 
 
 def _entries(inbox: Path) -> list[Path]:

@@ -12,9 +12,9 @@ from uuid import uuid4
 
 from infra.arrivals.names import WISH, batch_name, is_image_name, same_file_key
 from infra.arrivals.reasons import ArrivalError, ArrivalReason
+from infra.arrivals.sweeping import UNPACKING
 from infra.arrivals.zip_check import Entry, UnpackLimits, check_entries
 from infra.arrivals.zip_end import find_end
-from infra.storage.store import RESERVED
 from infra.storage.trouble import in_words
 
 _CHUNK = 1 << 20  # bytes
@@ -59,7 +59,7 @@ def unpack(path: Path, into: Path, limits: UnpackLimits = _DEFAULT) -> list[str]
     leave behind are not unpacked. Raises ArrivalError for a zip that is refused, StorageError when writing
     fails, which another try may heal.
     """
-    temporary = into.parent / f"{RESERVED}unpacking-{uuid4().hex}"
+    temporary = into.parent / f"{UNPACKING}{uuid4().hex}"
     with in_words(f"unpacking {path.name!r}"), _opened(path, limits) as archive:
         files = _files(archive, path.name, limits)
         try:

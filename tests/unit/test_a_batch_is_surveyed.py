@@ -135,6 +135,12 @@ def test_or_in_the_only_folder_at_the_top(batch: Path) -> None:
     assert find_wish(batch)[0] is None
 
 
+def test_a_wish_that_is_a_pipe_is_refused_without_waiting_for_somebody_to_write_into_it(batch: Path) -> None:
+    os.mkfifo(batch / "batch.toml")
+    with pytest.raises(WishError, match=r"batch\.toml of photos is not a regular file; put a text file"):
+        find_wish(batch)
+
+
 def test_a_wish_that_is_a_link_is_refused(batch: Path, tmp_path: Path) -> None:
     put(tmp_path / "secret", b"password")
     (batch / "batch.toml").symlink_to(tmp_path / "secret")

@@ -4,12 +4,21 @@ import stat
 import struct
 import zipfile
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from infra.arrivals import ArrivalError, ArrivalReason, UnpackLimits, find_wish, find_wish_in_zip, unpack
-from infra.arrivals.unpack import inspect
+from infra.arrivals import (
+    ArrivalError,
+    ArrivalReason,
+    UnpackLimits,
+    find_wish,
+    find_wish_in_zip,
+    inspect_zip,
+    sweep_unpacking,
+    unpack,
+)
 from infra.arrivals.zip_end import find_end
 from infra.states import BatchEnd
 from infra.storage import StorageError
@@ -100,7 +109,7 @@ def test_the_end_of_a_zip_with_many_files_is_found(path: Path, monkeypatch: pyte
         end = find_end(file)
     assert end is not None
     assert end.entries == 3
-    assert inspect(path) == ["a.png", "b.png", "c.png"]
+    assert inspect_zip(path) == ["a.png", "b.png", "c.png"]
     path.write_bytes(data[:-42] + b"PK\x06\x09" + data[-38:-14] + b"\xff" * 12 + data[-2:])
     assert refusal(path).reason is ArrivalReason.DAMAGED
 
@@ -330,3 +339,18 @@ def test_unpacked_files_are_plain_files(path: Path, tmp_path: Path) -> None:
     unpack(path, tmp_path / "out")
     (tmp_path / "plain").touch()
     assert (tmp_path / "out" / "cat.png").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_what_a_killed_unpacking_left_is_swept_after_a_day(path: Path, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    unpack(pack(path, "cat.png"), work / "photos" / "unpacked")
+    for place in (work, work / "photos"):
+        (place / ".spotlift-unpacking-0" / "deep").mkdir(parents=True)
+        (place / ".spotlift-unpacking-0" / "deep" / "cat.png").write_bytes(PIXELS)
+    now = datetime.now(UTC)
+    assert sweep_unpacking(work, now) == 0
+    assert sweep_unpacking(work, now + timedelta(days=2)) == 2
+    assert [path.relative_to(work).as_posix() for path in sorted(work.rglob("*"))] == [
+        "photos", "photos/unpacked", "photos/unpacked/cat.png"
+    ]  # fmt: skip
+    assert sweep_unpacking(tmp_path / "not there yet", now) == 0
