@@ -5,7 +5,7 @@ inside and outside of flows, so it takes the server's address as a value and nev
 """
 
 from collections.abc import Iterator, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -16,12 +16,15 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import (
     DeploymentFilter,
-    DeploymentFilterId,
+    DeploymentFilterName,
+    FlowFilter,
+    FlowFilterName,
     FlowRunFilter,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError
 from prefect.states import Cancelled, Crashed, Failed
 
@@ -31,6 +34,8 @@ from infra.settings import Settings
 PROCESS_BATCH: Final = "process-batch/process-batch"
 SPOT_POOL: Final = "spot-pool/spot-pool"
 WATCH_INBOX: Final = "watch-inbox/watch-inbox"
+
+DEPLOYMENTS: Final = (WATCH_INBOX, PROCESS_BATCH, SPOT_POOL)
 
 LIVING: Final = (
     StateType.SCHEDULED,
@@ -80,9 +85,21 @@ class Runs:
         """The runs of a deployment that have not ended; those that its schedule holds for later do not count."""
         living = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(LIVING))))
         with self._server() as client:
-            of = DeploymentFilter(id=DeploymentFilterId(any_=[client.read_deployment_by_name(deployment).id]))
-            found = client.read_flow_runs(flow_run_filter=living, deployment_filter=of)
+            found = client.read_flow_runs(flow_run_filter=living, **_of(deployment))
         return [run for run in found if not run.auto_scheduled or run.state_type is not StateType.SCHEDULED]
+
+    def latest(self, deployment: str) -> FlowRun | None:
+        """The run of a deployment that began last, living or ended; None when none ever began."""
+        begun = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(not_any_=[StateType.SCHEDULED])))
+        newest = FlowRunSort.START_TIME_DESC
+        with self._server() as client:
+            found = client.read_flow_runs(flow_run_filter=begun, sort=newest, limit=1, **_of(deployment))
+        return found[0] if found else None
+
+    def missing(self) -> list[str]:
+        """Which of our deployments the server does not know, or can run nowhere because their work pool is gone."""
+        with self._server() as client:
+            return [deployment for deployment in DEPLOYMENTS if not _can_run(client, deployment)]
 
     def find(self, run_id: UUID | str) -> FlowRun | None:
         """The run; None when the server does not know it."""
@@ -128,7 +145,7 @@ class Runs:
     def _end(self, run_id: UUID | str, state: State[Any]) -> None:
         run = self.find(run_id)
         if run is not None and run.state_type in LIVING:
-            with self._server() as client:
+            with self._server() as client, suppress(ObjectNotFound):  # deleted meanwhile
                 client.set_flow_run_state(run.id, state, force=True)
 
     @contextmanager
@@ -136,11 +153,32 @@ class Runs:
         try:
             with SyncPrefectClient(self.api) as client:
                 yield client
-        except (httpx.TransportError, PrefectHTTPStatusError) as error:
+        except ObjectNotFound as error:
+            raise ServerUnreachable(
+                f"the Prefect server at {self.api} has lost what is needed, a deployment for instance ({error}): "
+                "`spotlift up` registers it again"
+            ) from error
+        except (httpx.HTTPError, PrefectHTTPStatusError) as error:
             raise ServerUnreachable(
                 f"the Prefect server at {self.api} does not answer as it should ({error}): "
                 "`spotlift up` mends it, `spotlift doctor` says more"
             ) from error
+
+
+def _of(deployment: str) -> Any:
+    """The filters for the runs of a deployment, given as "flow/deployment"; one that does not exist has no runs."""
+    flow, _, name = deployment.partition("/")
+    return {
+        "flow_filter": FlowFilter(name=FlowFilterName(any_=[flow])),
+        "deployment_filter": DeploymentFilter(name=DeploymentFilterName(any_=[name])),
+    }
+
+
+def _can_run(client: SyncPrefectClient, deployment: str) -> bool:
+    try:
+        return client.read_deployment_by_name(deployment).work_pool_name is not None
+    except ObjectNotFound:
+        return False
 
 
 def since(run: FlowRun) -> datetime | None:

@@ -6,6 +6,8 @@ current folder, the defaults below. Processes that Spotlift starts get their set
 """
 
 import os
+import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +21,10 @@ from pydantic_settings import (
 
 TOML = "spotlift.toml"
 PREFIX = "SPOTLIFT_"
+
+_MODEL_SUFFIX = ".keras"
+_USER_AND_PASSWORD = re.compile(r"(://[^:/@]*:).*@")
+_PASSWORD_OPTION = re.compile(r"([?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
 
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -45,7 +51,6 @@ class Settings(BaseSettings):
     # Watching
     quiet: Seconds = Field(3.0, description="seconds without a change after which a folder counts as complete")
     look_every: Seconds = Field(1.0, description="seconds between two looks into the inbox")
-    shift: Seconds = Field(900.0, description="seconds of one watch_inbox run; the next run takes over")
 
     # The pool
     machines: int = Field(2, ge=1, le=64, description="machine processes of the local pool")
@@ -63,8 +68,26 @@ class Settings(BaseSettings):
 
     @field_validator("state", "inbox", "outbox")
     @classmethod
-    def _absolute(cls, path: Path | None) -> Path | None:
-        return None if path is None else path.expanduser().absolute()
+    def _resolved(cls, path: Path | None) -> Path | None:
+        # Resolved, because the state folder marks the processes of a stack: one folder, one mark.
+        return None if path is None else _resolve(path)
+
+    @field_validator("state")
+    @classmethod
+    def _a_folder(cls, path: Path) -> Path:
+        try:
+            there = next(place for place in (path, *path.parents) if place.exists())
+            if there.is_dir():
+                return path
+        except OSError as error:
+            raise ValueError(f"{error.strerror}; choose another folder") from error
+        raise ValueError(f"{there} is a file, not a folder; choose another folder")
+
+    @field_validator("model")
+    @classmethod
+    def _findable(cls, model: str) -> str:
+        # The processes that load it run in other folders. Shipped names have no suffix.
+        return str(_resolve(Path(model))) if model.endswith(_MODEL_SUFFIX) else model
 
     @classmethod
     def settings_customise_sources(
@@ -104,6 +127,13 @@ class Settings(BaseSettings):
         """TensorFlow threads of one local machine."""
         return self.machine_threads or max(1, (os.cpu_count() or 1) // self.machines)
 
+    def shown(self) -> dict[str, Any]:
+        """Every setting as JSON knows it, for people to see: without the password of the ledger."""
+        return {**self.model_dump(mode="json"), "ledger": self.ledger and _without_password(self.ledger)}
+
+    def __repr_args__(self) -> list[tuple[str | None, Any]]:
+        return list(self.shown().items())
+
     def environment(self) -> dict[str, str]:
         """The environment variables from which a child process reads exactly these settings."""
         return {
@@ -115,19 +145,39 @@ class Settings(BaseSettings):
 
 def read_settings(**overrides: Any) -> Settings:
     """Settings from all sources; `overrides` that are None do not count. Raises SettingsError."""
+    given = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+        return Settings(**given)
     except ValidationError as error:
-        lines = [_line(str(e["loc"][0]) if e["loc"] else "?", e["msg"], e.get("input")) for e in error.errors()]
+        lines = [_line(str(e["loc"][0]) if e["loc"] else "?", e["msg"], e.get("input"), given) for e in error.errors()]
         raise SettingsError("\n".join(lines)) from error
-    except ValueError as error:  # TOML that does not parse
+    except (OSError, ValueError) as error:  # TOML that does not parse, or a file that may not be read
         raise SettingsError(f"{Path(TOML).absolute()} cannot be read: {error}") from error
 
 
-def _line(name: str, message: str, value: object) -> str:
+def _line(name: str, message: str, value: object, given: Collection[str]) -> str:
+    """What is wrong with one setting, and where the wrong value comes from: the strongest source that names it."""
     if name not in Settings.model_fields:
         known = ", ".join(sorted(Settings.model_fields))
         return f"{TOML} has a setting {name!r} that does not exist; known are {known}"
     variable = PREFIX + name.upper()
-    origin = f"environment variable {variable}" if variable in os.environ else f"{TOML} or argument {name!r}"
-    return f"setting {name!r} = {value!r} ({origin}): {message}"
+    if name in given:
+        origin = f"argument {name!r}"
+    elif variable in map(str.upper, os.environ):
+        origin = f"environment variable {variable}"
+    else:
+        origin = str(Path(TOML).absolute())
+    return f"setting {name!r} = {str(value)!r} ({origin}): {message.removeprefix('Value error, ')}"
+
+
+def _resolve(path: Path) -> Path:
+    """The path without `~`, `..` and links. Raises ValueError where there is no such home, or links go in circles."""
+    try:
+        return path.expanduser().resolve()
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"it leads nowhere: {error}") from error
+
+
+def _without_password(url: str) -> str:
+    """Hide too much rather than too little: an `@` inside a password belongs to it."""
+    return _PASSWORD_OPTION.sub(r"\1***", _USER_AND_PASSWORD.sub(r"\1***@", url))

@@ -4,6 +4,7 @@ Both are long-lived processes in the background. `up` is repeatable and mends: w
 started again. Which port a running server listens on is read from its record, so that later commands need no option.
 """
 
+import errno
 import os
 import socket
 import sys
@@ -83,11 +84,9 @@ def start_server(settings: Settings, say: Callable[[str], None]) -> Address:
     processes = stack_processes(settings)
     if processes.find(SERVER) is None:
         at = Address(settings.host, settings.port)
-        if not _free(at):
-            raise StackError(
-                f"port {at.port} is in use by another program: choose another with --port or SPOTLIFT_PORT, "
-                "or end that program"
-            )
+        # Whoever starts the stack at the same moment may be quicker; then it is our own server that has the port.
+        if (why := why_not_listen(at)) and processes.find(SERVER) is None:
+            raise StackError(why)
         say("starting the Prefect server")
         processes.start(
             SERVER,
@@ -158,11 +157,21 @@ def wait_for(
         time.sleep(0.1)
 
 
-def _free(at: Address) -> bool:
+def why_not_listen(at: Address) -> str:
+    """Why a server cannot listen there, and what to do; empty when it can."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((at.host, at.port))
-        except OSError:
-            return False
-    return True
+        except (OSError, UnicodeError) as error:
+            number = error.errno if isinstance(error, OSError) else None
+            another = "choose another with --port or SPOTLIFT_PORT"
+            if number == errno.EADDRINUSE:
+                return f"port {at.port} is in use by another program: {another}, or end that program"
+            if number == errno.EACCES:
+                return f"port {at.port} is reserved for the system: {another}, from 1024 on"
+            return (
+                f"the Prefect server cannot listen on {at.host!r} ({error}): "
+                "choose an address of this computer with SPOTLIFT_HOST, 127.0.0.1 for instance"
+            )
+    return ""
