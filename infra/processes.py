@@ -6,12 +6,13 @@ and all its descendants also carry the stack's mark in their environment, so tha
 record was lost when their parent was killed between starting them and writing it.
 """
 
+import fcntl
 import json
 import os
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,10 +61,14 @@ class Processes:
         environment: Mapping[str, str],
         details: Mapping[str, str] | None = None,
     ) -> Process:
-        """The living process of that name, started if there is none."""
-        if (living := self.find(name)) is not None:
-            return living
+        """The living process of that name, started if there is none. Many may ask at once; one process comes of it."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        with self._alone(name):
+            return self.find(name) or self._begin(name, command, environment, dict(details or {}))
+
+    def _begin(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], details: Mapping[str, str]
+    ) -> Process:
         self.logs.mkdir(parents=True, exist_ok=True)
         log = self.logs / f"{name}.log"
         with log.open("ab") as output:
@@ -75,12 +80,19 @@ class Processes:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        process = Process(name, started.pid, psutil.Process(started.pid).create_time(), str(log), dict(details or {}))
+        process = Process(name, started.pid, psutil.Process(started.pid).create_time(), str(log), details)
         record = self.folder / f"{name}.json"
         draft = record.with_suffix(f".{os.getpid()}.tmp")
         draft.write_text(json.dumps(asdict(process)))
         draft.replace(record)
         return process
+
+    @contextmanager
+    def _alone(self, name: str) -> Iterator[None]:
+        """Nobody else looks for and starts a process of that name meanwhile. The lock dies with its holder."""
+        with (self.folder / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def find(self, name: str) -> Process | None:
         """The process of that name, if it lives."""

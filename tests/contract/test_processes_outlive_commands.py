@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,27 @@ def test_starting_twice_starts_once(processes: Processes):
     assert second.pid == first.pid
     assert second.details == {"port": "4200"}
     assert marked(processes.mark) == [first.pid]
+
+
+def test_many_commands_that_start_it_at_the_same_moment_start_it_once(processes: Processes):
+    """As two `spotlift up` in two terminals do; each is held at a gate until all are ready."""
+    code = (
+        "import sys; from pathlib import Path; from infra.processes import Processes; "
+        f"found = Processes(Path({str(processes.folder)!r}), Path({str(processes.logs)!r}), {processes.mark!r}); "
+        f"print('ready', flush=True); sys.stdin.readline(); print(found.start('server', {SLEEP!r}, {{}}).pid)"
+    )
+    starters = [
+        subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(6)
+    ]
+    assert [starter.stdout.readline() for starter in starters if starter.stdout] == ["ready\n"] * 6
+    for starter in starters:
+        assert starter.stdin is not None
+        starter.stdin.write("\n")
+        starter.stdin.flush()
+    pids = {int(starter.communicate(timeout=60)[0]) for starter in starters}
+    assert marked(processes.mark) == sorted(pids)
+    assert len(pids) == 1
 
 
 def test_what_died_is_started_again(processes: Processes):
@@ -106,7 +128,7 @@ def test_a_process_gets_its_environment_and_the_mark_and_nothing_else(
 ):
     monkeypatch.setenv("SECRET", "s")
     started = processes.start("server", SLEEP, {"GIVEN": "yes"})
-    environment = psutil.Process(started.pid).environ()
+    environment = eventually("it has begun", psutil.Process(started.pid).environ)
     assert environment["GIVEN"] == "yes"
     assert environment[MARK] == processes.mark
     assert "SECRET" not in environment
