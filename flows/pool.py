@@ -2,15 +2,18 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import StateType
 from prefect.runtime import flow_run
 
 from flows.leases import KEEPER, KEEPER_SECONDS
+from flows.runs import PROCESS_BATCH, Runs, ServerUnreachable
 from infra.pool.local import LocalPool, PoolFailed
 from infra.processes import ProcessDied
 from infra.records import Ledger
@@ -90,9 +93,25 @@ def _keep(settings: Settings, ledger: Ledger, pool: LocalPool, holder: str, say:
             return LifeEnd.REPLACED
         pool.processes.start(WORKER, worker_command(GPU_POOL, f"life-{pool.life.id}"), environment(settings))
         pool.step(now, say)
-        if window.is_over(bool(ledger.batches(open_only=True)), now):
-            return LifeEnd.IDLE
+        if window.is_over(_has_work(ledger), now):
+            _stop_taking(settings, pool)
+            if not _has_work(ledger):
+                return LifeEnd.IDLE
         time.sleep(LOOK_EVERY)
+
+
+def _has_work(ledger: Ledger) -> bool:
+    return bool(ledger.batches(open_only=True))
+
+
+def _stop_taking(settings: Settings, pool: LocalPool) -> None:
+    """End the worker before its machines, so that it takes no batch that arrives while the pool closes."""
+    pool.processes.stop([WORKER])
+    runs = Runs.of(settings)
+    with suppress(ServerUnreachable):  # then the watcher finds out by itself, but later
+        for run in runs.living(PROCESS_BATCH):
+            if run.state_type is StateType.PENDING:
+                runs.declare_crashed(run.id, "it was taken by a pool that was about to end")
 
 
 def _write_diary(ledger: Ledger, life: int) -> None:

@@ -1,5 +1,6 @@
 """When there is no work for the whole idle window, the pool gives its machines back and ends."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,13 @@ def test_a_life_of_the_pool_ends_after_its_work_and_the_next_batch_begins_anothe
     following = stack.ledger.current_life()
     assert following is not None
     assert following.id > life.id
+
+
+def test_a_batch_that_arrives_while_the_pool_closes_is_taken_by_the_next_one(stack: Stack):
+    prepared = album(stack.state / "prepared", 2)
+    (prepared / "_READY").touch()
+    stack.eventually("the pool ends", lambda: not stack.processes_with("--pool spot-gpu"))
+    shutil.move(prepared, stack.inbox / "at-the-last-moment")
+    row = stack.ended("at-the-last-moment")
+    assert row.state is BatchState.DONE
+    assert row.restarts <= 1
