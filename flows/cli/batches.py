@@ -2,22 +2,25 @@
 
 import shutil
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from flows.cli.showing import print_end
 from flows.cli.stacked import ledger_of, unless_up
-from flows.cli.talk import StateOption, UserError, err, out, plain
+from flows.cli.talk import StateOption, UserError, err, expanded, out, plain
 from flows.cli.watching import watch
-from flows.registering import model_checksum
+from flows.registering import model_checksum, to_do
 from infra import stack
-from infra.arrivals import Wish, check_wish, hand_in
+from infra.arrivals import Wish, check_wish, find_wish, find_wish_in_zip, hand_in, read_wish
+from infra.arrivals.names import is_zip_name
 from infra.records import Batch
 from infra.settings import Settings, read_settings
-from infra.states import OPEN_BATCHES, RETRYABLE_BATCHES, BatchState
+from infra.states import OPEN_BATCHES, BatchState
 from workers.model import shipped
 
 BatchArgument = Annotated[str, typer.Argument(help="Name of the batch, as `spotlift status` shows it.")]
@@ -40,8 +43,13 @@ def submit(
     scale: Annotated[
         int | None, typer.Option(help="How many times larger; the model must be made for it. [default: 2]")
     ] = None,
-    note: Annotated[str, typer.Option(help="A remark that stays with the batch.")] = "",
-    tonight: Annotated[bool, typer.Option("--tonight", help="Leave it for the night run.")] = False,
+    note: Annotated[str | None, typer.Option(help="A remark that stays with the batch.")] = None,
+    tonight: Annotated[
+        bool,
+        typer.Option(
+            "--tonight", help="Mark it for the night run: remembered; there is none yet, so it is worked off at once."
+        ),
+    ] = False,
     wait: Annotated[
         bool,
         typer.Option("--wait", help="Show progress until it has ended; exit 0 only if every image is enhanced."),
@@ -51,13 +59,30 @@ def submit(
     ] = None,
     state: StateOption = None,
 ) -> None:
-    """Put a batch into the inbox. The watcher takes it within seconds."""
+    """Put a batch into the inbox. The watcher takes it within seconds.
+
+    The options are laid over what a batch.toml in SOURCE says.
+    """
+    if to is not None and not wait:
+        raise UserError("--fetch copies the results at the end, so it needs --wait; or use `spotlift fetch` later")
     settings = read_settings(state=state)
     ledger = ledger_of(settings)
-    wish = _wish(settings, model, scale, output_format, note, tonight)
-    batch = hand_in(source, settings.inbox_folder, name, wish, taken=lambda n: ledger.find_batch(n) is not None)
+    source = expanded(source)
+    options = {
+        "model": _findable(model), "scale": scale, "output_format": output_format, "note": note,
+        "tonight": tonight or None,
+    }  # fmt: skip
+    wish = _wish(settings, source, {key: value for key, value in options.items() if value is not None})
+
+    def taken(wanted: str) -> bool:
+        """A ledger that was lost leaves results behind; they belong to another batch."""
+        return ledger.find_batch(wanted) is not None or (settings.outbox_folder / wanted).exists()
+
+    batch = hand_in(source, settings.inbox_folder, name, wish, taken)
     renamed = f" (the name {name or source.stem} is taken)" if batch not in (name, source.stem, source.name) else ""
-    out.print(f"[bold]{batch}[/bold] is in the inbox{renamed}.")
+    out.print(f"[bold]{escape(batch)}[/bold] is in the inbox{escape(renamed)}.")
+    if tonight:
+        out.print("That it is for tonight is remembered; there is no night run yet, so it is worked off at once.")
     if not wait:
         out.print(f"Follow it with `spotlift status {batch}`" + unless_up(settings))
         return
@@ -116,8 +141,8 @@ def retry(
     row = ledger.batch(batch)
     if row.state in OPEN_BATCHES:
         raise UserError(f"{batch} is {row.state}: it goes on by itself" + unless_up(settings))
-    if row.state not in RETRYABLE_BATCHES:
-        raise UserError(f"{batch} is {row.state}: nothing of it is missing")
+    if to_do(ledger, settings, row) == 0:
+        raise UserError(f"{batch} is {row.state}: nothing of it is missing, and no image was added in the inbox")
     row = ledger.retry(row.id, _now())
     out.print(f"{batch} is in round {row.round}" + unless_up(settings))
     if wait:
@@ -145,7 +170,7 @@ def _copy_results(settings: Settings, row: Batch, to: Path) -> None:
                 copied += 1
     except OSError as error:
         raise UserError(f"stopped after {copied} files: {error}; the same command goes on from here") from error
-    out.print(f"{copied} new files of {row.name} ({row.state}) copied to {to}")
+    out.print(f"{copied} new files of {row.name} ({row.state}) copied to {to}", markup=False)
 
 
 def _is_copy(target: Path, file: Path) -> bool:
@@ -156,17 +181,27 @@ def _is_copy(target: Path, file: Path) -> bool:
     return (have.st_size, have.st_mtime_ns) == (want.st_size, want.st_mtime_ns)
 
 
-def _wish(
-    settings: Settings, model: str | None, scale: int | None, output_format: str | None, note: str, tonight: bool
-) -> Wish | None:
-    """What the options ask for, checked as a batch.toml would be; None when they ask for nothing."""
-    if model is not None and model not in shipped() and Path(model).expanduser().exists():
-        model = str(Path(model).expanduser().absolute())  # the watcher has another current folder
-    options = {"model": model, "scale": scale, "output_format": output_format, "note": note, "tonight": tonight}
-    given = {key: value for key, value in options.items() if value}
-    if not given:
+def _findable(model: str | None) -> str | None:
+    """The model such that the watcher finds it, which has another current folder."""
+    if model is None or model in shipped():
+        return model
+    path = expanded(Path(model))
+    return str(path.absolute()) if path.exists() else model
+
+
+def _wish(settings: Settings, source: Path, options: Mapping[str, Any]) -> Wish | None:
+    """What the options ask for, laid over the source's own wish and checked as a batch.toml would be.
+
+    None without options: the source's own batch.toml counts as it is. Raises ArrivalError.
+    """
+    if not options:
         return None
-    wish = check_wish(given, "the options of submit", Wish(model=settings.model))
+    base = Wish(model=settings.model)
+    if source.is_dir():
+        base = read_wish(*find_wish(source), base)
+    elif source.is_file() and is_zip_name(source.name):
+        base = read_wish(*find_wish_in_zip(source), base)
+    wish = check_wish(options, "the options of submit", base)
     model_checksum(wish.model, wish.scale)
     return wish
 

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from flows.cli.stacked import ledger_of, unless_up
@@ -103,7 +104,7 @@ def _print_batches(settings: Settings, ledger: Ledger, rows: list[Batch]) -> Non
         progress = ledger.progress(row.id)
         took = _took(row)
         counts = str(progress.images), str(progress.done), str(progress.rejected or "")
-        table.add_row(row.name, _coloured(row.state), *counts, _when(row.arrived_at), took)
+        table.add_row(escape(row.name), _coloured(row.state), *counts, _when(row.arrived_at), took)
     for column in table.columns:
         column.no_wrap = True
     out.print(table)
@@ -113,13 +114,13 @@ def _print_batches(settings: Settings, ledger: Ledger, rows: list[Batch]) -> Non
 
 
 def _print_batch(settings: Settings, ledger: Ledger, row: Batch) -> None:
-    out.print(f"[bold]{row.name}[/bold] {_coloured(row.state)}  {sentence(ledger.progress(row.id))}")
+    out.print(f"[bold]{escape(row.name)}[/bold] {_coloured(row.state)}  {sentence(ledger.progress(row.id))}")
     for line in (_next(settings, ledger, row), row.note):
         if line:
             out.print(line, markup=False)
     rejected = ledger.images(row.id, ImageState.REJECTED)
     for image in rejected[:20]:
-        out.print(f"  [yellow]{image.name}[/yellow] {image.reason}: ", end="")
+        out.print(f"  [yellow]{escape(image.name)}[/yellow] {image.reason}: ", end="")
         out.print(image.message, markup=False)
     if len(rejected) > 20:
         out.print(f"  … and {len(rejected) - 20} more: `spotlift status {row.name} --json`, or the report")
@@ -128,9 +129,9 @@ def _print_batch(settings: Settings, ledger: Ledger, row: Batch) -> None:
         out.print(f"  attempt {attempt.number} of a chunk ended as {attempt.end} on {attempt.machine or 'no machine'}")
     folder = settings.outbox_folder / row.name
     if folder.exists():
-        out.print(f"results  {folder}")
+        out.print(f"results  {folder}", markup=False)
     if (folder / "report.html").exists():
-        out.print(f"report   {folder / 'report.html'}")
+        out.print(f"report   {folder / 'report.html'}", markup=False)
 
 
 def print_end(settings: Settings, ledger: Ledger, row: Batch) -> None:

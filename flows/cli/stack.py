@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from flows.cli.talk import StateOption, err, out, plain
 from infra import stack
@@ -36,7 +37,8 @@ def up(
     settings = read_settings(state=state, port=port, machines=machines)
     bring_up(settings)
     at = stack.address(settings)
-    out.print(f"[green]The stack is up.[/green] UI [link={at.ui}]{at.ui}[/link], inbox {settings.inbox_folder}")
+    inbox = escape(str(settings.inbox_folder))
+    out.print(f"[green]The stack is up.[/green] UI [link={at.ui}]{at.ui}[/link], inbox {inbox}")
     out.print("Hand in a batch with `spotlift submit SRC --wait`; end everything with `spotlift down`.")
 
 
@@ -49,12 +51,14 @@ def down(state: StateOption = None) -> None:
 
     settings = read_settings(state=state)
     with err.status("ending the stack"):
-        lived = stack.stop_work(settings)
-        with suppress(LedgerUnreachable):  # there never was one: nothing to settle
-            settle(Ledger(settings.ledger_url))
-        with suppress(ServerUnreachable):  # it had died; the next `up` finds out
-            Runs.of(settings).declare_taken_down()
-        stack.stop_server(settings)
+        try:
+            lived = stack.stop_work(settings)
+            with suppress(LedgerUnreachable):  # there never was one: nothing to settle
+                settle(Ledger(settings.ledger_url))
+            with suppress(ServerUnreachable):  # it had died; the next `up` finds out
+                Runs.of(settings).declare_taken_down()
+        finally:  # whatever went wrong: `down` leaves nothing running
+            stack.stop_server(settings)
     out.print("The stack is down." if lived else "The stack was not up; nothing to do.")
 
 
@@ -63,8 +67,7 @@ def bring_up(settings: Settings) -> None:
     from flows.runs import WATCH_INBOX, Runs
     from infra.records import Ledger
 
-    for folder in (settings.state, settings.inbox_folder, settings.outbox_folder, settings.work_folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    _make_folders(settings)
     with err.status("preparing the ledger") as status:
         ledger = Ledger(settings.ledger_url)
         ledger.migrate()
@@ -74,7 +77,7 @@ def bring_up(settings: Settings) -> None:
         status.update("registering the flows")
         runs.ensure_work_pool(stack.CONTROL_POOL, "Always on: the watcher, the keeper of the pool")
         runs.ensure_work_pool(stack.GPU_POOL, "Has workers and machines only while there is work")
-        _deploy(settings, at)
+        _deploy(settings, at, runs.missing())
         status.update("starting the control worker")
         if not stack.state_of(settings)[stack.CONTROL_WORKER]:
             # Runs that outlived their worker hold a lease; the others died with it, and nobody has said so.
@@ -85,12 +88,28 @@ def bring_up(settings: Settings) -> None:
             runs.start(WATCH_INBOX)
 
 
-def _deploy(settings: Settings, at: stack.Address) -> None:
-    """Register the deployments of prefect.yaml, unless this very file is registered already."""
+def _make_folders(settings: Settings) -> None:
+    for what, folder in (
+        ("state", settings.state),
+        ("inbox", settings.inbox_folder),
+        ("outbox", settings.outbox_folder),
+        ("state", settings.work_folder),
+    ):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise stack.StackError(
+                f"the folder {folder} cannot be made ({error.strerror}): choose another {what} folder "
+                f"with SPOTLIFT_{what.upper()}"
+            ) from error
+
+
+def _deploy(settings: Settings, at: stack.Address, missing: list[str]) -> None:
+    """Register the deployments of prefect.yaml, unless the server has them all, from this very file."""
     file = prefect_yaml()
     stamp = settings.state / "prefect" / "deployed"
     wanted = hashlib.sha256(file.read_bytes()).hexdigest()
-    if stamp.exists() and stamp.read_text() == wanted:
+    if not missing and stamp.exists() and stamp.read_text() == wanted:
         return
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)],

@@ -15,8 +15,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # In a pipe a table is as wide as it likes: whoever reads it there cuts it as it likes.
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 500)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+# No emoji either: a file may be called `a:cat:.png`.
+out = Console(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else 500)
+err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 StateOption = Annotated[
@@ -44,6 +45,14 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, default=str, ensure_ascii=False) + "\n")
 
 
+def expanded(path: Path) -> Path:
+    """The path with `~` replaced. Raises UserError where there is no such home."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{path}: there is no such home folder; write the path out") from error
+
+
 @contextmanager
 def plainly() -> Iterator[None]:
     """Turn the errors that our own parts raise for a user's mistake, or for something missing, into a UserError."""
@@ -62,6 +71,10 @@ def plainly() -> Iterator[None]:
         ArrivalError, IllegalMove, LedgerError, ProcessDied, ServerUnreachable, SettingsError, StackError, StorageError
     ) as error:  # fmt: skip
         raise UserError(str(error)) from error
+    except OSError as error:
+        if error.filename is None:  # not about a file, so not for the user to mend
+            raise
+        raise UserError(f"{error.filename}: {error.strerror}") from error
 
 
 def plain(command: Callable[P, R]) -> Callable[P, R]:

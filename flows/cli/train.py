@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from flows.cli.talk import UserError, out
 from flows.spans import clock
@@ -40,4 +41,5 @@ def train(
         exported = follow(followed, data, into, minutes=minutes, on_progress=show)
     except TrainingError as error:
         raise UserError(str(error)) from error
-    out.print(f"[green]{exported}[/green]: use it with --model {exported}")
+    shown = escape(str(exported))
+    out.print(f"[green]{shown}[/green]: use it with --model {shown}")

@@ -34,7 +34,7 @@ def watch(settings: Settings, ledger: Ledger, name: str) -> Batch:
 def _live(settings: Settings, ledger: Ledger, name: str) -> Batch:
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -58,7 +58,7 @@ def _lines(settings: Settings, ledger: Ledger, name: str) -> Batch:
     for row in _looks(settings, ledger, name):
         where = _where(ledger, row)
         if where != said:
-            out.print(f"{time.monotonic() - began:5.1f} s  {where}")
+            out.print(f"{time.monotonic() - began:5.1f} s  {where}", markup=False)
             said = where
     return ledger.batch(name)
 
