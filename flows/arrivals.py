@@ -20,13 +20,15 @@ from flows.care import Care, Patient, RunState, care_for
 from flows.leases import KEEPER, WATCHER, WATCHER_SECONDS, of_batch
 from flows.runs import SPOT_POOL, Runs, ServerUnreachable, since
 from infra import arrivals
-from infra.arrivals import Arrival, ArrivalError, Wish
-from infra.records import Ledger, LedgerUnreachable
+from infra.arrivals import Arrival, ArrivalError
+from infra.records import IllegalMove, Ledger, LedgerUnreachable, Refused
 from infra.records.tables import Batch
 from infra.settings import Settings, read_settings
-from infra.states import OPEN_BATCHES, BatchEnd, BatchState, SourceKind
+from infra.states import OPEN_BATCHES, BatchEnd, BatchState
 from infra.storage import LocalStore, StorageError
 
+SHIFT = timedelta(minutes=15)
+"""As in prefect.yaml, where the next shift is scheduled."""
 HANDOVER = timedelta(seconds=15)
 """How long a shift goes on when the next one has begun: a run takes some seconds to start."""
 HANDOVER_DEADLINE = timedelta(seconds=60)
@@ -50,7 +52,7 @@ def watch_inbox() -> str:
     settings = read_settings()
     watcher = Watcher(settings, Ledger(settings.ledger_url), Runs.of(settings), get_run_logger().info)
     holder, begun = str(flow_run.id), _now()
-    end = shift_end(begun, timedelta(seconds=settings.shift))
+    end = shift_end(begun, SHIFT)
     while not watcher.ledger.hold(WATCHER, holder, WATCHER_SECONDS, _now()):
         if _now() - begun > HANDOVER_DEADLINE:
             return "another watcher is at work"
@@ -106,13 +108,17 @@ class Watcher:
     def care(self, now: datetime) -> None:
         """Give every open batch what it needs, and the pool a keeper while there is one."""
         batches = self.ledger.batches()
-        for refused in (b for b in batches if b.state is BatchState.FAILED and b.flow_run_id is None):
-            run = self.runs.show_refused(refused.name, refused.message)
-            self.ledger.attach_run(refused.id, str(run), now)
         waiting = [batch for batch in batches if batch.state in OPEN_BATCHES]
-        for batch in waiting:
-            self._care_for(batch, now)
-        if waiting:
+        for batch in batches:
+            try:
+                if batch in waiting:
+                    self._care_for(batch, now)
+                elif batch.state is BatchState.FAILED and batch.flow_run_id is None:
+                    run = self.runs.show_refused(batch.name, batch.message)
+                    self.ledger.attach_run(batch.id, str(run), now)
+            except (IllegalMove, Refused):
+                continue  # it moved on since it was read; the next look sees where it is
+        if waiting or self.ledger.lives(open_only=True):
             self._call_keeper(now)
 
     def _say_once(self, what: str) -> None:
@@ -132,16 +138,24 @@ class Watcher:
             "kind": arrival.kind, "source": arrival.source, "fingerprint": arrival.fingerprint, "now": now
         }  # fmt: skip
         try:
-            wish = wish_of(arrival, self.settings)
+            wish = registering.wish_of(arrival, self.settings)
         except ArrivalError as error:
-            if self.ledger.refuse(arrival.name, reason=error.end, message=error.message, **known) is not None:
-                self.say(f"{arrival.name}: refused. {error.message}")
+            self._refuse(arrival, error.end, error.message, known)
+            return
+        except StorageError:
+            raise  # the disk, say: another look may find it mended
+        except Exception as error:  # noqa: BLE001 - one arrival never stops the others, whatever is wrong with it
+            self._refuse(arrival, BatchEnd.INTERNAL_ERROR, f"it cannot be looked at: {error!r}", known)
             return
         if self.ledger.take(arrival.name, **vars(wish), **known) is not None:
             self.taken += 1
             self.say(f"{arrival.name}: taken from the inbox ({arrival.files} files, {arrival.bytes:,} bytes)")
         else:
             self._say_once(f"{arrival.source} stays in the inbox: there is a batch {arrival.name} already; rename it")
+
+    def _refuse(self, arrival: Arrival, end: BatchEnd, why: str, known: dict[str, Any]) -> None:
+        if self.ledger.refuse(arrival.name, reason=end, message=why, **known) is not None:
+            self.say(f"{arrival.name}: refused. {why}")
 
     def _care_for(self, batch: Batch, now: datetime) -> None:
         care = care_for(self._examine(batch), self.settings.restarts, now)
@@ -194,7 +208,7 @@ class Watcher:
             else:
                 return
         self.runs.start(SPOT_POOL)
-        self.say("there is work: calling for a pool")
+        self.say("calling for a keeper of the pool")
 
 
 _SAID = {
@@ -203,15 +217,6 @@ _SAID = {
     Care.GIVE_UP: "given up after too many restarts",
     Care.CANCEL: "cancelled",
 }
-
-
-def wish_of(arrival: Arrival, settings: Settings) -> Wish:
-    """What an arrival asks for. Raises ArrivalError when it can be told already that it cannot be granted."""
-    arrival.check()
-    find = arrivals.find_wish if arrival.kind is SourceKind.FOLDER else arrivals.find_wish_in_zip
-    wish = arrivals.read_wish(*find(arrival.path), Wish(model=settings.model))
-    registering.model_checksum(wish.model, wish.scale)
-    return wish
 
 
 def _now() -> datetime:

@@ -23,7 +23,7 @@ from flows.leases import BATCH_SECONDS, of_batch
 from flows.progress import ProgressArtifact
 from infra.arrivals import ArrivalError, Survey
 from infra.pool.dispatch import Stopped
-from infra.records import Batch, Chunk, Ledger, LedgerUnreachable
+from infra.records import Batch, Chunk, IllegalMove, Ledger, LedgerUnreachable, Refused
 from infra.report import PREVIEWS
 from infra.settings import Settings, read_settings
 from infra.states import OPEN_BATCHES, BatchEnd, BatchState
@@ -70,31 +70,41 @@ def _process(settings: Settings, ledger: Ledger, row: Batch) -> State[Any]:
     work = _enhancing(settings, ledger, row)
     try:
         with _pulse(work):
-            registered = register(work, return_state=True)
-            work.batch, survey = registered.result()
-            work.preview_every = ceil(len(survey.images) / PREVIEWS)
-            ready = capacity(work, wait_for=[registered], return_state=True)
-            ready.result()
-            sent = work_off(work, ready)
-            settled = outcomes(work, wait_for=sent, return_state=True)
-            work.batch = settled.result()
-            where = report(work, survey, wait_for=[settled])
+            where = _story(work)
+        return _ended(work.batch, where)
     except ArrivalError as error:
-        return _failed(ledger, row, error.end, error.message)
+        return _failed(work, error.end, error.message)
     except NoCapacity as error:
-        return _failed(ledger, row, BatchEnd.NO_CAPACITY, str(error))
+        return _failed(work, BatchEnd.NO_CAPACITY, str(error))
     except (ModelError, WrongModel) as error:
-        return _failed(ledger, row, BatchEnd.BAD_MODEL, str(error))
-    except (OSError, StorageError) as error:  # a full disk, say, here or on a machine
-        return _failed(ledger, row, BatchEnd.INTERNAL_ERROR, f"{error}. `spotlift retry {row.name}` goes on")
+        return _failed(work, BatchEnd.BAD_MODEL, str(error))
     except LostMachine as error:
-        message = f"one chunk lost {settings.attempts + 1} machines; {error}. `spotlift retry {row.name}` goes on"
-        return _failed(ledger, row, BatchEnd.GAVE_UP, message)
-    except Stopped:
+        lost = f"one chunk lost {settings.attempts + 1} machines; {error}"
+        return _failed(work, BatchEnd.GAVE_UP, f"{lost}. `spotlift retry {row.name}` goes on")
+    except (OSError, StorageError, Refused) as error:  # a full disk, say, here or on a machine
+        return _failed(work, BatchEnd.INTERNAL_ERROR, f"{error} `spotlift retry {row.name}` goes on")
+    except (Stopped, IllegalMove):
+        if work.trouble is not None:
+            raise work.trouble from None
         return _stopped(work)
     finally:
         work.close()
-    return _ended(work.batch, where)
+
+
+def _story(work: Enhancing) -> str:
+    """What the graph of a run shows; where the report lies."""
+    registered = register(work, return_state=True)
+    work.batch, survey = registered.result()
+    work.preview_every = max(1, ceil(len(survey.images) / PREVIEWS))
+    sent: list[Any] = [registered]
+    if work.ledger.chunks(work.batch.id, open_only=True):
+        ready = capacity(work, wait_for=[registered], return_state=True)
+        ready.result()
+        sent = [*work_off(work, ready)]
+    else:
+        work.ledger.start(work.batch.id, _now())
+    settled = outcomes(work, wait_for=sent, return_state=True)
+    return report(work, settled.result(), survey, wait_for=[settled])
 
 
 @task(task_run_name="register", cache_policy=NO_CACHE)
@@ -131,15 +141,22 @@ def enhance(work: Enhancing, chunk: Chunk, number: int) -> State[Any]:  # noqa: 
 
 
 @task(task_run_name="outcomes", cache_policy=NO_CACHE)
-def outcomes(work: Enhancing) -> Batch:
-    """Settle how the batch ended."""
-    return work.ledger.finish(work.batch.id, _now())
+def outcomes(work: Enhancing) -> str:
+    """Settle how the batch ends: as the ledger counts, with a remark on what came too late."""
+    work.flush()
+    remark = registering.came_later(work.ledger, work.settings, work.batch)
+    work.batch = work.ledger.foresee(work.batch.id, _now(), remark)
+    get_run_logger().info("%s will be %s. %s", work.batch.name, work.batch.state, work.batch.message)
+    return remark
 
 
 @task(task_run_name="report", cache_policy=NO_CACHE)
-def report(work: Enhancing, survey: Survey) -> str:
-    """Publish manifest and report page."""
-    return reporting.publish(work.ledger, work.batch, survey, work.outputs.store, work.work.store)
+def report(work: Enhancing, remark: str, survey: Survey) -> str:
+    """Publish manifest and report page; only then the batch has ended, so that none ends without them."""
+    where = reporting.publish(work.ledger, work.batch, survey, work.outputs.store, work.work.store)
+    work.batch = work.ledger.finish(work.batch.id, _now(), remark)
+    reporting.clean_up(work.batch, work.work.store)
+    return where
 
 
 def work_off(work: Enhancing, ready: State[Any]) -> list[PrefectFuture[Any]]:
@@ -189,6 +206,9 @@ def _pulse(work: Enhancing) -> Iterator[None]:
                 say("%s", error)
                 if time.monotonic() > held_until:  # somebody else may have taken over by now
                     work.stop.set()
+            except Exception as error:  # noqa: BLE001 - without a pulse the batch must not go on
+                work.trouble = error
+                work.stop.set()
 
     # With this run's context, so that the artifact is shown with the run.
     thread = threading.Thread(target=copy_context().run, args=(beat,), name="pulse", daemon=True)
@@ -216,15 +236,18 @@ def _enhancing(settings: Settings, ledger: Ledger, row: Batch) -> Enhancing:
     )
 
 
-def _failed(ledger: Ledger, row: Batch, end: BatchEnd, why: str) -> State[Any]:
-    ledger.fail(row.id, end, why, _now())
+def _failed(work: Enhancing, end: BatchEnd, why: str) -> State[Any]:
+    try:
+        work.ledger.fail(work.batch.id, end, why, _now())
+    except IllegalMove:  # somebody asked to stop it meanwhile
+        return _stopped(work)
     return Failed(message=why)
 
 
 def _stopped(work: Enhancing) -> State[Any]:
     """The batch was cancelled; or another run has taken over, and this one only goes away."""
     if work.ledger.batch(work.batch.id).state is not BatchState.CANCELLING:
-        return Cancelled(message="another run goes on with the batch")
+        return Failed(message="it showed no sign of life for too long; another run goes on with the batch")
     batch = work.ledger.cancelled(work.batch.id, _now())
     reporting.publish(work.ledger, batch, None, work.outputs.store, work.work.store)
     return Cancelled(message=f"cancelled; `spotlift retry {batch.name}` works off what is missing")

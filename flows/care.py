@@ -11,8 +11,12 @@ from enum import StrEnum
 
 from infra.states import BatchState
 
-PENDING_DEADLINE = timedelta(minutes=3)
+PENDING_DEADLINE = timedelta(seconds=60)
 """A run that a worker has taken but that has not begun after this time never will: its worker died."""
+
+
+RESTART_PAUSE = timedelta(seconds=5)
+"""Before the second restart; before the next ones twice, three times … as long. The first comes at once."""
 
 
 class RunState(StrEnum):
@@ -44,11 +48,13 @@ class Patient:
     has_run: bool
     run: RunState
     run_since: datetime | None
+    """Since when the run has been in that state."""
     lease_until: datetime | None
     """Until when the last sign of life is good; None if nobody gave one, or it was given back."""
     lease_is_its_own: bool
     """Whether this very run gave that sign of life, and not an earlier one or one that somebody started by hand."""
     restarts: int
+    """Since the last image was settled."""
 
 
 def care_for(patient: Patient, most_restarts: int, now: datetime) -> Care:
@@ -69,4 +75,7 @@ def care_for(patient: Patient, most_restarts: int, now: datetime) -> Care:
         began = patient.run_since
         if began is None or now - began < PENDING_DEADLINE:
             return Care.NOTHING
-    return Care.RESTART if patient.restarts < most_restarts else Care.GIVE_UP
+    if patient.restarts >= most_restarts:
+        return Care.GIVE_UP
+    pause = RESTART_PAUSE * patient.restarts
+    return Care.RESTART if patient.run_since is None or now - patient.run_since >= pause else Care.NOTHING

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from distributed import Client
+from pydantic import TypeAdapter
 
-from flows.registering import model_key
+from flows.registering import model_key, work_key
 from infra.pool import dispatch
 from infra.pool.certificates import Certificate
 from infra.records import BatchStopped, Fenced, ImageOutcome, Ledger
@@ -65,7 +66,10 @@ class Enhancing:
     preview_every: int = 1
     """Of so many images, one gets before and after pictures for the report."""
     stop: threading.Event = field(default_factory=threading.Event)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    trouble: Exception | None = None
+    """Why the work was stopped, if nobody asked for it."""
+    _connecting: threading.Lock = field(default_factory=threading.Lock)
+    _telling: threading.Lock = field(default_factory=threading.Lock)
     _client: Client | None = None
     _life: int | None = None
     _told: list[tuple[int, ImageOutcome]] = field(default_factory=list)
@@ -89,23 +93,31 @@ class Enhancing:
 
     def client(self, until: float) -> Client:
         """A client of the pool's present scheduler; waits for one until that `time.monotonic()`."""
-        with self._lock:
-            while not self.stop.is_set():
-                life = self.ledger.current_life()
-                if life is not None and life.state is LifeState.OPEN and life.scheduler_address:
-                    if self._client is not None and self._life == life.id and self._client.status == "running":
-                        return self._client
-                    self._forget_client()
-                    with suppress(dispatch.PoolGone):
-                        certificates = Certificate.of(Path(life.details["certificates"]), "client")
-                        self._client = dispatch.connect(life.scheduler_address, certificates)
-                        self._client.subscribe_topic(self.topic, self._hear)
-                        self._life = life.id
-                        return self._client
-                if time.monotonic() > until:
-                    raise self._no_capacity()
-                time.sleep(0.25)
+        while not self.stop.is_set():
+            with self._connecting:
+                if (client := self._connected()) is not None:
+                    return client
+            if time.monotonic() > until:
+                raise self._no_capacity()
+            time.sleep(0.25)
         raise dispatch.Stopped
+
+    def _connected(self) -> Client | None:
+        """The client of the open life, connected if need be; None while there is none."""
+        life = self.ledger.current_life()
+        if life is None or life.state is not LifeState.OPEN or not life.scheduler_address:
+            return None
+        if self._client is not None and self._life == life.id and self._client.status == "running":
+            return self._client
+        self._forget_client()
+        try:
+            certificates = Certificate.of(Path(life.details["certificates"]), "client")
+            self._client = dispatch.connect(life.scheduler_address, certificates)
+        except dispatch.PoolGone:
+            return None
+        self._client.subscribe_topic(self.topic, self._hear)
+        self._life = life.id
+        return self._client
 
     def chunk(self, chunk: Chunk) -> tuple[int, int]:
         """Have one chunk worked off, or what is missing of it; (images done, images rejected).
@@ -152,7 +164,7 @@ class Enhancing:
 
     def flush(self) -> None:
         """Write the news of the machines to the ledger."""
-        with self._lock:
+        with self._telling:
             told, self._told = self._told, []
         by_attempt: dict[int, list[ImageOutcome]] = {}
         for attempt, outcome in told:
@@ -163,7 +175,7 @@ class Enhancing:
     def close(self) -> None:
         """Let go of the scheduler. Chunks that are still out end as stopped, not as lost."""
         self.stop.set()
-        with self._lock:
+        with self._connecting:
             self._forget_client()
 
     def _send(self, client: Client, attempt: int, missing: list[Image], hand: Hand) -> ChunkResult:
@@ -174,13 +186,14 @@ class Enhancing:
             stopped=self.stop.is_set,
             last_news=lambda: hand.news,
             patience=self.settings.image_deadline,
+            queue_patience=self.settings.capacity_deadline,
         )
         if not isinstance(result, ChunkResult):
             raise TypeError(f"a machine answered with {type(result).__name__} instead of the result of a chunk")
         return result
 
     def _job(self, attempt: int, images: list[Image]) -> ChunkJob:
-        base = f"{self.batch.id}"
+        base = work_key(self.batch)
         return ChunkJob(
             batch=self.batch.name,
             attempt=attempt,
@@ -194,7 +207,7 @@ class Enhancing:
                     image_id=image.id,
                     source=image.name,
                     target=f"{self.batch.name}/{image.output_name}",
-                    receipt=f"{base}/receipts/{image.id}-{self.batch.round}.json",
+                    receipt=f"{base}/receipts/{image.number}-{self.batch.round}.json",
                     preview=f"{base}/previews/{image.number}" if image.number % self.preview_every == 0 else None,
                 )
                 for image in images
@@ -210,11 +223,11 @@ class Enhancing:
         hand = self._hands.get(news.get("attempt", -1))
         if hand is None:
             return
-        hand.news, hand.machine = time.monotonic(), str(news["machine"])
+        hand.news, hand.machine = time.monotonic(), str(news.get("machine"))
         hand.image = news.get("begun")
-        if "outcome" in news:
-            with self._lock:
-                self._told.append((news["attempt"], _outcome(news["outcome"])))
+        if "outcome" in news and (outcome := _checked(news["outcome"])) is not None:
+            with self._telling:
+                self._told.append((news["attempt"], outcome))
 
     def _record(self, attempt: int, outcomes: list[ImageOutcome]) -> None:
         with suppress(Fenced):  # too late: another attempt has taken over, and finds what was published
@@ -248,9 +261,20 @@ class Enhancing:
         )
 
 
+_OUTCOMES = TypeAdapter(ImageOutcome)
+
+
 def _outcome(fields: Mapping[str, Any]) -> ImageOutcome:
-    """An outcome as the ledger wants it; whatever else a machine may send is refused as a TypeError."""
-    return ImageOutcome(**{**fields, "message": fields.get("message") or "", "notes": tuple(fields.get("notes") or ())})
+    """An outcome as the ledger wants it. Raises ValueError for whatever else a machine may send."""
+    return _OUTCOMES.validate_python({**fields, "message": fields.get("message") or ""}, strict=True)
+
+
+def _checked(fields: Mapping[str, Any]) -> ImageOutcome | None:
+    """The outcome in a piece of news; None if it is none: the result of the chunk will tell."""
+    try:
+        return _outcome(fields)
+    except (ValueError, TypeError, AttributeError):
+        return None
 
 
 def _now() -> datetime:

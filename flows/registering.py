@@ -6,64 +6,114 @@ from datetime import datetime
 from pathlib import Path
 
 from infra import arrivals
-from infra.arrivals import ArrivalError, ArrivalReason, Survey, WishError
+from infra.arrivals import Arrival, ArrivalError, ArrivalReason, Survey, Wish, WishError
 from infra.pool.chunks import cut
 from infra.records import Ledger, NewImage
 from infra.records.tables import Batch, Image
 from infra.settings import Settings
 from infra.states import BatchState, ImageState, SourceKind
-from infra.storage import LocalStore
+from infra.storage import LocalStore, StorageError
 from workers.model import shipped
-from workers.naming import output_names
+from workers.naming import is_image_name, output_names
 
 PIXELS_PER_BYTE = 2
 """A guess for an image whose header tells no size; it only shapes chunks."""
+LATER = 5
+"""Names of images that came later are told, up to so many."""
+
+
+def work_key(batch: Batch) -> str:
+    """Where in the work store everything about a batch lies; another ledger's batch of the same number differs."""
+    return f"{batch.id}-{batch.arrived_at:%Y%m%d%H%M%S%f}"
 
 
 def folder_of(batch: Batch, settings: Settings) -> Path:
     """Where the images of a batch lie: as they arrived, or unpacked."""
     if batch.kind is SourceKind.ZIP:
-        return settings.work_folder / str(batch.id) / "inputs"
+        return settings.work_folder / work_key(batch) / "inputs"
     return settings.inbox_folder / batch.source
+
+
+def wish_of(arrival: Arrival, settings: Settings) -> Wish:
+    """What an arrival asks for. Raises ArrivalError when it can be told already that it cannot be granted."""
+    arrival.check()
+    find = arrivals.find_wish if arrival.kind is SourceKind.FOLDER else arrivals.find_wish_in_zip
+    wish = arrivals.read_wish(*find(arrival.path), Wish(model=settings.model))
+    model_checksum(wish.model, wish.scale)
+    return wish
 
 
 def register(ledger: Ledger, settings: Settings, batch: Batch, now: datetime) -> tuple[Batch, Survey]:
     """Write down the images of a batch and its chunks. Repeatable; raises ArrivalError with what is wrong.
 
-    In a later round, what lies in the inbox now counts: files that were added or replaced are taken in.
+    In a later round, what lies in the inbox now counts: files that were added or replaced are taken in. A batch that
+    is registered already stays as it is.
     """
+    if batch.state is not BatchState.ARRIVED:
+        return batch, _survey_again(settings, batch)
+    arrival = _arrival(settings, batch)
+    wish = wish_of(arrival, settings)
     folder = folder_of(batch, settings)
-    if batch.kind is SourceKind.ZIP and not folder.exists():
-        arrivals.unpack(settings.inbox_folder / batch.source, folder)
-    if not folder.exists():
-        message = f"{batch.source!r} is not in the inbox any more; put it back, then `spotlift retry {batch.name}`"
-        raise ArrivalError(ArrivalReason.UNREADABLE, message)
+    if batch.kind is SourceKind.ZIP and (not folder.exists() or arrival.fingerprint != batch.fingerprint):
+        arrivals.unpack(arrival.path, folder)
     survey = arrivals.survey(folder, batch.name)
-    wish = arrivals.read_wish(*arrivals.find_wish(folder, batch.name), arrivals.Wish(model=settings.model))
-    if batch.state is BatchState.ARRIVED:
-        batch = ledger.revise(batch.id, fingerprint=batch.fingerprint, **vars(wish), now=now)
     known = {image.name: image for image in ledger.images(batch.id)}
+    if not known:
+        _check_outbox(settings, batch)
+    batch = ledger.revise(batch.id, fingerprint=arrival.fingerprint, **vars(wish), now=now)
     images = _images(survey, known, batch.output_format)
     todo = [(image.name, _pixels(image)) for image in images if not _is_done(known.get(image.name))]
     chunks = cut(todo, ledger.speed(batch.model), settings.chunk_seconds, settings.machines)
     checksum = model_checksum(batch.model, batch.scale)
     if batch.model not in shipped():
-        work = LocalStore(settings.work_folder)
-        work.upload(Path(batch.model).expanduser(), model_key(checksum))
+        LocalStore(settings.work_folder).upload(model_file(batch.model), model_key(checksum))
     return ledger.register(batch.id, images, chunks, now, model_checksum=checksum), survey
+
+
+def to_do(ledger: Ledger, settings: Settings, batch: Batch) -> int:
+    """How many images a retry would work off, by what lies in the inbox now. Raises ArrivalError."""
+    return len(_missing(ledger, settings, batch))
+
+
+def came_later(ledger: Ledger, settings: Settings, batch: Batch) -> str:
+    """A sentence about images that were put into the batch after it was registered; empty if there are none."""
+    known = {image.name for image in ledger.images(batch.id)}
+    try:
+        later = sorted(_missing(ledger, settings, batch) - known)
+    except ArrivalError:
+        return ""
+    if not later:
+        return ""
+    names = ", ".join(later[:LATER]) + (", …" if len(later) > LATER else "")
+    return f"{len(later)} images came too late for this round ({names}): `spotlift retry {batch.name}` takes them in."
+
+
+def model_file(model: str) -> Path:
+    """The file of a model: a shipped name, or the path of a .keras file. Raises WishError."""
+    known = shipped()
+    if model in known:
+        return known[model]
+    try:
+        path = Path(model).expanduser()
+        if path.suffix != ".keras":
+            known_names = " or ".join(known)
+            raise WishError(f"model = {model[:100]!r} does not exist: use {known_names}, or the path of a .keras file.")
+        if not path.is_file():
+            raise WishError(f"model = {model[:100]!r}: there is no such file.")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise WishError(f"model = {model[:100]!r} cannot be the path of a file: {error}.") from error
+    return path
 
 
 def model_checksum(model: str, scale: int) -> str:
     """The sha256 of the model file. Raises WishError when there is no such model, or none of that scale."""
-    known = shipped()
-    path = known.get(model, Path(model).expanduser())
-    if model not in known and path.suffix != ".keras":
-        raise WishError(f"model = {model!r} does not exist: use {' or '.join(known)}, or the path of a .keras file")
-    if not path.is_file():
-        raise WishError(f"model = {model!r}: there is no such file")
-    if model in known and scale != 2:
-        raise WishError(f"model {model!r} enlarges ×2 only, and the batch wants scale = {scale}")
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    path = model_file(model)
+    if model in shipped() and scale != 2:
+        raise WishError(f"model {model!r} enlarges ×2 only, and the batch wants scale = {scale}.")
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise WishError(f"model = {model!r} cannot be read: {error.strerror}.") from error
 
 
 def model_key(checksum: str) -> str:
@@ -71,9 +121,44 @@ def model_key(checksum: str) -> str:
     return f"models/{checksum}.keras"
 
 
+def _survey_again(settings: Settings, batch: Batch) -> Survey:
+    """What is passed over, for the report; nothing if the inputs have gone meanwhile."""
+    try:
+        return arrivals.survey(folder_of(batch, settings), batch.name)
+    except (ArrivalError, StorageError):
+        return Survey((), ())
+
+
+def _arrival(settings: Settings, batch: Batch) -> Arrival:
+    arrival = arrivals.find(settings.inbox_folder, batch.source)
+    if arrival is None:
+        message = f"{batch.source!r} is not in the inbox any more; put it back, then `spotlift retry {batch.name}`."
+        raise ArrivalError(ArrivalReason.UNREADABLE, message)
+    return arrival
+
+
+def _check_outbox(settings: Settings, batch: Batch) -> None:
+    """A new batch must not mix its results with what is there, or replace it."""
+    there = settings.outbox_folder / batch.name
+    if there.is_dir() and any(there.iterdir()):
+        message = f"the outbox has results called {batch.name!r} already, of another ledger: move them away, or rename."
+        raise ArrivalError(ArrivalReason.DUPLICATE, message)
+
+
+def _missing(ledger: Ledger, settings: Settings, batch: Batch) -> set[str]:
+    """Names of images in the inbox that are not DONE."""
+    arrival = _arrival(settings, batch)
+    arrival.check()
+    if batch.kind is SourceKind.ZIP:
+        names = {name for name in arrivals.inspect_zip(arrival.path) if is_image_name(name)}
+    else:
+        names = {image.name for image in arrivals.survey(arrival.path, batch.name).images}
+    return names - {image.name for image in ledger.images(batch.id, ImageState.DONE)}
+
+
 def _images(survey: Survey, known: Mapping[str, Image], output_format: str | None) -> list[NewImage]:
-    names = [image.name for image in survey.images]
-    outputs = output_names(names, output_format)
+    kept = {name: image.output_name for name, image in known.items()}
+    outputs = output_names([image.name for image in survey.images], output_format, kept)
     images = [
         NewImage(image.name, outputs[image.name], image.bytes, image.width, image.height) for image in survey.images
     ]

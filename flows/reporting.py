@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from flows.registering import work_key
 from infra.arrivals import Survey
 from infra.records import Attempt, Batch, Chunk, Image, Ledger
 from infra.report import (
@@ -26,16 +27,20 @@ REPORT = "report.html"
 def publish(ledger: Ledger, batch: Batch, survey: Survey | None, outputs: Store, work: Store) -> str:
     """Write manifest and report of a batch beside its results, replacing those of an earlier round.
 
-    Returns where the report lies. What machines noted and made for this is removed when nothing is left to retry.
+    `batch` is the row as it ends, which the ledger need not know yet. Returns where the report lies.
     """
     story = tell(ledger, batch, survey)
     outputs.write(f"{batch.name}/{MANIFEST}", manifest_json(story))
     key = f"{batch.name}/{REPORT}"
     outputs.write(key, page(story, previews(work, batch, story.images)).encode())
-    if batch.state is BatchState.DONE:
-        for stat in list(work.list(f"{batch.id}/")):
-            work.delete(stat.key)
     return str(outputs.local_path(key) or key)
+
+
+def clean_up(batch: Batch, work: Store) -> None:
+    """Remove what machines noted and made for a batch that is DONE; of others a retry may need it."""
+    if batch.state is BatchState.DONE:
+        for stat in list(work.list(f"{work_key(batch)}/")):
+            work.delete(stat.key)
 
 
 def tell(ledger: Ledger, batch: Batch, survey: Survey | None) -> Story:
@@ -54,7 +59,7 @@ def previews(work: Store, batch: Batch, images: tuple[ImageLine, ...]) -> Mappin
     found: dict[int, Preview] = {}
     for image in images:
         if image.state == ImageState.DONE:
-            stem = f"{batch.id}/previews/{image.number}"
+            stem = f"{work_key(batch)}/previews/{image.number}"
             try:
                 found[image.number] = Preview(work.read(f"{stem}.before.jpg"), work.read(f"{stem}.after.jpg"))
             except Missing:

@@ -105,22 +105,23 @@ class BatchVerbs(Verbs):
             _tell(session, batch, EventKind.BATCH_ATTACHED, said, now, flow_run_id=flow_run_id)
             return batch
 
-    def foresee(self, batch_id: int, now: datetime) -> Batch:
+    def foresee(self, batch_id: int, now: datetime, remark: str = "") -> Batch:
         """The batch as `finish` will leave it, for a report that is published first. Changes nothing.
 
         Raises `Refused` while images wait.
         """
         with self._database.reading() as session:
             batch = get(session, Batch, batch_id)
-            end = _how_it_ends(session, batch)
-        batch.state, batch.reason, batch.message = end
+            batch.state, batch.reason, message = _how_it_ends(session, batch)
+        batch.message = f"{message} {remark}".strip()
         batch.finished_at = now
         return batch
 
-    def finish(self, batch_id: int, now: datetime) -> Batch:
+    def finish(self, batch_id: int, now: datetime, remark: str = "") -> Batch:
         """End a batch of which no image waits: DONE, DONE_WITH_REJECTS, or FAILED when none was enhanced.
 
-        Harmless when it is finished already. Raises `Refused` while images wait.
+        `remark` is added to the message that people see. Harmless when it is finished already. Raises `Refused`
+        while images wait.
         """
         with self._database.writing() as session:
             batch = get(session, Batch, batch_id)
@@ -128,7 +129,7 @@ class BatchVerbs(Verbs):
                 return batch
             to, reason, message = _how_it_ends(session, batch)
             suspend_work(session, batch, AttemptEnd.FINISHED, now)
-            _end(session, batch, to, reason, message, now)
+            _end(session, batch, to, reason, f"{message} {remark}".strip(), now)
             return batch
 
     def fail(self, batch_id: int, reason: BatchEnd, message: str, now: datetime) -> Batch:

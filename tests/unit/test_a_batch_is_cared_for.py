@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from flows.care import PENDING_DEADLINE, Care, Patient, RunState, care_for
+from flows.care import PENDING_DEADLINE, RESTART_PAUSE, Care, Patient, RunState, care_for
 from infra.states import OPEN_BATCHES, BatchState
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -72,6 +72,14 @@ def test_a_run_that_was_taken_but_never_began_is_replaced():
 def test_a_batch_that_kills_every_run_is_given_up():
     hopeless = replace(RUNNING, run=RunState.ENDED, lease_until=None, restarts=5)
     assert care_for(hopeless, 5, NOW) is Care.GIVE_UP
+
+
+def test_deaths_in_a_row_are_mended_more_and_more_slowly():
+    died = replace(RUNNING, run=RunState.ENDED, lease_until=None, run_since=NOW)
+    assert care_for(died, 5, NOW) is Care.RESTART
+    again = replace(died, restarts=2)
+    assert care_for(again, 5, NOW + 2 * RESTART_PAUSE - SECOND) is Care.NOTHING
+    assert care_for(again, 5, NOW + 2 * RESTART_PAUSE) is Care.RESTART
 
 
 def test_cancelling_the_run_in_the_ui_cancels_the_batch():
