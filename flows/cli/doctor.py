@@ -2,36 +2,29 @@
 
 import os
 import shutil
-import socket
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
-from flows.cli.talk import JsonOption, StateOption, UserError, out, print_json
+from flows.cli.finding import Finding
+from flows.cli.stacked import has_ledger
+from flows.cli.talk import JsonOption, StateOption, out, plain, print_json
 from infra import arrivals, stack
 from infra.pool.certificates import LONGEST_LIFE
 from infra.processes import marked
 from infra.records import Ledger, LedgerError
-from infra.settings import Settings, SettingsError, read_settings
+from infra.settings import Settings, read_settings
 from workers.model import shipped
 
 FREE_BYTES = 2 << 30
 """Free disk below which a batch may fail half-way."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at."""
-
-    what: str
-    verdict: Literal["ok", "note", "wrong"]
-    message: str
 
 
 def add_to(app: typer.Typer) -> None:
@@ -39,16 +32,14 @@ def add_to(app: typer.Typer) -> None:
     app.command()(doctor)
 
 
+@plain
 def doctor(as_json: JsonOption = False, state: StateOption = None) -> None:
     """Print the settings and say what is wrong and what to do. The exit code is 1 when something is wrong."""
-    try:
-        settings = read_settings(state=state)
-    except SettingsError as error:
-        raise UserError(str(error)) from error
+    settings = read_settings(state=state)
     findings = list(examine(settings))
     wrong = [finding for finding in findings if finding.verdict == "wrong"]
     if as_json:
-        print_json({"settings": settings.model_dump(mode="json"), "findings": [asdict(f) for f in findings]})
+        print_json({"settings": settings.shown(), "findings": [asdict(f) for f in findings]})
     else:
         _print_settings(settings)
         for finding in findings:
@@ -66,7 +57,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         _folders,
         _model,
         _ledger,
-        _server,
+        _running,
         _leftovers,
         _inbox,
     ]
@@ -114,8 +105,8 @@ def _folders(settings: Settings) -> Iterator[Finding]:
 
 
 def _model(settings: Settings) -> Iterator[Finding]:
-    path = shipped().get(settings.model, Path(settings.model).expanduser())
-    if path.is_file():
+    path = shipped().get(settings.model, Path(settings.model))
+    if path.is_file() and path.suffix == ".keras":
         yield Finding("model", "ok", f"{settings.model} ({path.stat().st_size / 1024:.0f} KiB)")
     else:
         yield Finding(
@@ -126,13 +117,13 @@ def _model(settings: Settings) -> Iterator[Finding]:
 
 
 def _ledger(settings: Settings) -> Iterator[Finding]:
-    if settings.ledger is None and not (settings.state / "ledger.db").exists():
+    if not has_ledger(settings):
         yield Finding("ledger", "note", "not there yet; `spotlift up` makes it")
         return
     try:
         ledger = Ledger(settings.ledger_url)
         batches = ledger.batches()
-        yield Finding("ledger", "ok", f"{len(batches)} batches in {ledger.name}")
+        yield Finding("ledger", "ok", f"{len(batches)} batches in {settings.shown()['ledger'] or ledger.name}")
         now = datetime.now(UTC)
         for life in ledger.lives(open_only=True):
             if now - life.opened_at > LONGEST_LIFE:
@@ -145,30 +136,10 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
         yield Finding("ledger", "wrong", str(error))
 
 
-def _server(settings: Settings) -> Iterator[Finding]:
-    state, at = stack.state_of(settings), stack.address(settings)
-    if not state[stack.SERVER]:
-        if _in_use(at):
-            yield Finding(
-                "Prefect server",
-                "wrong",
-                f"port {at.port} is taken by another program: use `spotlift up --port …`",
-            )
-        else:
-            yield Finding("Prefect server", "note", "not running; `spotlift up` starts it")
-        return
-    if not stack.answers(at):
-        yield Finding(
-            "Prefect server",
-            "wrong",
-            f"runs but does not answer at {at.api}: see {settings.logs}/{stack.SERVER}.log",
-        )
-        return
-    yield Finding("Prefect server", "ok", at.ui)
-    if state[stack.CONTROL_WORKER]:
-        yield Finding("control worker", "ok", "running: the inbox is watched")
-    else:
-        yield Finding("control worker", "wrong", "has died, so nobody watches the inbox: `spotlift up` starts it again")
+def _running(settings: Settings) -> Iterator[Finding]:
+    from flows.cli.watched import examine_running  # it takes a second to import Prefect, and others need none
+
+    yield from examine_running(settings)
 
 
 def _leftovers(settings: Settings) -> Iterator[Finding]:
@@ -187,15 +158,10 @@ def _inbox(settings: Settings) -> Iterator[Finding]:
         yield Finding("inbox", "note", f"{', '.join(strays[:5])}: neither folder nor zip, so nobody takes it")
 
 
-def _in_use(at: stack.Address) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((at.host, at.port)) == 0
-
-
 def _print_settings(settings: Settings) -> None:
     table = Table("setting", "value", "", box=None, header_style="dim")
+    shown = settings.shown()
     for name, field in Settings.model_fields.items():
-        value = getattr(settings, name)
-        table.add_row(name, "–" if value is None else str(value), f"[dim]{field.description}[/dim]")
+        value = "–" if shown[name] is None else str(shown[name])
+        table.add_row(name, escape(value), f"[dim]{escape(field.description or '')}[/dim]")
     out.print(table)

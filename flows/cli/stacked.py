@@ -6,9 +6,14 @@ from infra.records import Ledger
 from infra.settings import Settings
 
 
+def has_ledger(settings: Settings) -> bool:
+    """Whether there is one already, as far as can be told without asking a database."""
+    return settings.ledger is not None or (settings.state / "ledger.db").exists()
+
+
 def ledger_of(settings: Settings) -> Ledger:
     """The ledger of a stack that exists. Raises UserError."""
-    if settings.ledger is None and not (settings.state / "ledger.db").exists():
+    if not has_ledger(settings):
         raise UserError(f"there is no stack in {settings.state}: `spotlift up` makes one, or name another with --state")
     return Ledger(settings.ledger_url)
 
