@@ -1,6 +1,12 @@
-"""The leases by which our runs show that they live: their names, and for how long one sign of life is good."""
+"""The leases by which our runs show that they live: their names, for how long one sign of life is good, and how
+to keep one while the ledger comes and goes."""
 
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Final
+
+from infra.records import Ledger, LedgerUnreachable
 
 WATCHER: Final = "watcher"
 KEEPER: Final = "pool-keeper"
@@ -9,7 +15,50 @@ WATCHER_SECONDS: Final = 10.0
 KEEPER_SECONDS: Final = 30.0
 BATCH_SECONDS: Final = 20.0
 
+RENEW_EARLY: Final = 10
+"""A lease is renewed after this part of its time."""
+
 
 def of_batch(batch_id: int) -> str:
     """The lease that the living run of a batch holds."""
     return f"batch-{batch_id}"
+
+
+class KeptLease:
+    """A lease in the hands of one process, renewed by asking whether it is still ours."""
+
+    def __init__(self, ledger: Ledger, name: str, holder: str, seconds: float, say: Callable[[str], None]) -> None:
+        self._ledger = ledger
+        self._name = name
+        self.holder = holder
+        self._length = timedelta(seconds=seconds)
+        self._say = say
+        self._renewed: datetime | None = None
+        self._in_doubt = False
+
+    def still_ours(self, now: datetime) -> bool:
+        """Whether nobody else can have it: take it, or renew it when that is due.
+
+        A ledger that cannot be reached costs the lease only when its time is over.
+        """
+        if self._renewed is not None and now - self._renewed < self._length / RENEW_EARLY:
+            return True
+        try:
+            ours = self._ledger.hold(self._name, self.holder, self._length.total_seconds(), now)
+        except LedgerUnreachable as error:
+            self.doubt(error)
+            return self._renewed is not None and now - self._renewed < self._length
+        self._renewed = now if ours else None
+        self._in_doubt = self._in_doubt and not ours
+        return ours
+
+    def doubt(self, error: LedgerUnreachable) -> None:
+        """Say once that the ledger is not there, until it is again."""
+        if not self._in_doubt:
+            self._say(f"{error} Trying again for up to {self._length.total_seconds():.0f} s.")
+        self._in_doubt = True
+
+    def let_go(self) -> None:
+        """Give it back, if it is still ours; without the ledger it runs out by itself."""
+        with suppress(LedgerUnreachable):
+            self._ledger.let_go(self._name, self.holder)

@@ -6,6 +6,7 @@ started again. Which port a running server listens on is read from its record, s
 
 import errno
 import os
+import shutil
 import socket
 import sys
 import time
@@ -14,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from infra.pool.folder import lives_folder
 from infra.processes import Process, ProcessDied, Processes
 from infra.settings import Settings
 
@@ -123,6 +125,8 @@ def stop_work(settings: Settings) -> list[str]:
     processes.stop([CONTROL_WORKER])
     server = processes.find(SERVER)
     processes.sweep(spare=server.pid if server else None)
+    if lives_folder(settings).exists():
+        shutil.rmtree(lives_folder(settings))  # no process needs its certificates any more
     return lived
 
 

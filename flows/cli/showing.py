@@ -12,8 +12,9 @@ from flows.cli.talk import JsonOption, StateOption, out, plain, print_json
 from flows.progress import sentence
 from flows.spans import clock
 from infra import stack
-from infra.processes import Processes
+from infra.pool.folder import life_processes
 from infra.records import Batch, Ledger
+from infra.records.tables import Life
 from infra.settings import Settings, read_settings
 from infra.states import OPEN_BATCHES, BatchState, ImageState
 
@@ -55,8 +56,10 @@ def machines(
 ) -> None:
     """Show the machines of the pool, as the ledger sees them and as this computer does."""
     settings = read_settings(state=state)
-    rows = ledger_of(settings).machines(open_only=not everything)
-    alive = {row.name: _alive(settings, row.life_id, row.name) for row in rows}
+    ledger = ledger_of(settings)
+    rows = ledger.machines(open_only=not everything)
+    lives = {life.id: life for life in ledger.lives()}
+    alive = {row.name: _alive(settings, lives[row.life_id], row.name) for row in rows}
     if as_json:
         print_json([{**row.model_dump(mode="json"), "process_alive": alive[row.name]} for row in rows])
         return
@@ -88,11 +91,8 @@ def machines(
     out.print(table)
 
 
-def _alive(settings: Settings, life: int, name: str) -> bool:
-    return (
-        Processes(settings.state / "lives" / str(life) / "run", settings.logs, str(settings.state)).find(name)
-        is not None
-    )
+def _alive(settings: Settings, life: Life, name: str) -> bool:
+    return life_processes(settings, life).find(name) is not None
 
 
 def _print_batches(settings: Settings, ledger: Ledger, rows: list[Batch]) -> None:

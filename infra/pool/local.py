@@ -6,9 +6,10 @@ their records, machines by their rows. A machine is the very command that a rent
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from distributed import Client
 
 from infra.pool import certificates, dispatch
 from infra.pool.certificates import Certificate
+from infra.pool.folder import life_folder, life_processes
 from infra.processes import Process, Processes
 from infra.records import Ledger
 from infra.records.tables import Life, Machine
@@ -28,6 +30,8 @@ SCHEDULER_DEADLINE = 60.0
 ZONE = "local"
 MOST_BOOT_FAILURES = 5
 """Machines in a row that never check in, after which the life ends: the next would not either."""
+MISSED_FOR = timedelta(seconds=60)
+"""So long may a machine that lives be unknown to the scheduler before it is replaced."""
 
 # What a machine or the scheduler may see of this process's environment: no credential of ours, no address.
 _HARMLESS = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONPATH")
@@ -35,6 +39,10 @@ _HARMLESS = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "VIR
 
 class PoolFailed(Exception):
     """The pool cannot be opened or kept; a sentence with what to do."""
+
+
+class Superseded(Exception):
+    """Another keeper has the life in its hands now; leave it alone."""
 
 
 @dataclass
@@ -46,32 +54,53 @@ class LocalPool:
     life: Life
     _client: Client | None = None
     _boot_failures: int = 0
+    _missed_since: dict[str, datetime] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
-        """Certificates, process records and scratch of this life; nothing in it outlives the life."""
-        return self.settings.state / "lives" / str(self.life.id)
+        return life_folder(self.settings, self.life)
+
+    @property
+    def processes(self) -> Processes:
+        return life_processes(self.settings, self.life)
 
     @property
     def _boot_deadline(self) -> timedelta:
         return timedelta(seconds=self.settings.boot_deadline)
 
     @property
-    def processes(self) -> Processes:
-        return Processes(self.folder / "run", self.settings.logs / f"life-{self.life.id}", str(self.settings.state))
+    def _address_file(self) -> Path:
+        return self.folder / "scheduler.json"
 
-    def open(self, now: datetime) -> None:
-        """Bring up the scheduler, unless it lives already. Raises PoolFailed."""
+    def is_alive(self) -> bool:
+        """Whether its scheduler lives; without it a life cannot go on."""
+        return self.processes.find(SCHEDULER) is not None
+
+    def open(self, now: datetime, still_ours: Callable[[], bool]) -> None:
+        """Bring up the scheduler, unless it lives already.
+
+        `still_ours()` is asked all the time whether this keeper still holds the life. Raises Superseded as soon as it
+        does not, ProcessDied and StackError when the scheduler does not come up, PoolGone when it does not answer.
+        """
         keys = self.folder / "certificates"
-        address_file = self.folder / "scheduler.json"
         if not (keys / "scheduler.key").exists():
             certificates.issue(keys, ("scheduler", "machine", "client"), ("127.0.0.1", "localhost"), now)
+        if not self.is_alive():
+            self._address_file.unlink(missing_ok=True)  # of one that died
         self.processes.start(
-            SCHEDULER, _scheduler_command(Certificate.of(keys, "scheduler"), address_file), _scrubbed()
+            SCHEDULER, _scheduler_command(Certificate.of(keys, "scheduler"), self._address_file), _scrubbed()
         )
-        wait_for(address_file.exists, self.processes, SCHEDULER, "the Dask scheduler", SCHEDULER_DEADLINE)
-        address = str(json.loads(address_file.read_text())["address"])
+
+        def listens() -> bool:
+            if not still_ours():
+                raise Superseded
+            return self._address() is not None
+
+        wait_for(listens, self.processes, SCHEDULER, "the Dask scheduler", SCHEDULER_DEADLINE)
+        address = str(self._address())
         self._client = dispatch.connect(address, Certificate.of(keys, "client"))
+        if not still_ours():
+            raise Superseded
         if self.life.state is LifeState.OPENING:
             self.life = self.ledger.life_is_open(self.life.id, address, now, {"certificates": str(keys)})
 
@@ -80,47 +109,78 @@ class LocalPool:
         if self._client is None or self.processes.find(SCHEDULER) is None:
             raise PoolFailed("the Dask scheduler has died; the next life of the pool begins with a new one")
         joined = dispatch.machines_of(self._client)
-        for machine in self.ledger.machines(self.life.id, open_only=True):
-            self._look_at(machine, joined, now, say)
+        machines = self.ledger.machines(self.life.id, open_only=True)
+        hopeless = [machine.name for machine in machines if self._look_at(machine, joined, now, say)]
+        self.processes.stop(hopeless)  # the next step finds them gone
         if self._boot_failures >= MOST_BOOT_FAILURES:
             raise PoolFailed(f"{self._boot_failures} machines in a row never checked in: see {self.processes.logs}")
         while (rented := self._rent(now)) is not None:
             self._boot(rented, now)
             say(f"machine {rented.name} rented")
 
-    def close(self, end: LifeEnd, now: datetime) -> None:
-        """Give every machine back, end the scheduler, and say so in the ledger. Repeatable."""
-        self.ledger.close_life(self.life.id, end, now)
-        machines = self.ledger.machines(self.life.id, open_only=True)
+    def leave(self) -> None:
+        """Let go of the life without touching it: whoever keeps it now goes on with its processes."""
         if self._client is not None:
             self._client.close(timeout=2)
-        self.processes.stop([machine.name for machine in machines])
-        for machine in machines:
-            self.ledger.move_machine(machine.id, MachineState.TERMINATED, now, end=MachineEnd.POOL_CLOSED)
-        self.processes.stop([process.name for process in self.processes.all()])
-        self.ledger.life_is_closed(self.life.id, now)
+            self._client = None
 
-    def _look_at(self, machine: Machine, joined: set[str], now: datetime, say: Callable[[str], None]) -> None:
-        """Move one machine's row to where its process is."""
-        if self.processes.find(machine.name) is None:
-            served = machine.checked_in_at is not None
-            if machine.state is MachineState.REQUESTED and now - machine.requested_at < timedelta(seconds=5):
-                return  # another keeper may be starting it at this moment
-            self._boot_failures += not served
-            end = MachineEnd.LOST if served else MachineEnd.BOOT_FAILED
-            self.ledger.move_machine(machine.id, MachineState.TERMINATED, now, end=end)
-            say(
-                f"machine {machine.name} is gone ({end})"
-                + ("" if served else f": {self.processes.tail(machine.name, 3)}")
-            )
-        elif machine.checked_in_at is None and machine.name in joined:
-            self._boot_failures = 0
-            self.ledger.check_in(machine.name, now)
-            say(f"machine {machine.name} checked in after {(now - machine.requested_at).total_seconds():.0f} s")
-        elif machine.checked_in_at is None and now - machine.requested_at > self._boot_deadline:
-            self.processes.stop([machine.name])
-        elif machine.state is MachineState.REQUESTED:
-            self.ledger.move_machine(machine.id, MachineState.RUNNING, now)
+    def close(self, end: LifeEnd, now: datetime) -> None:
+        """Give every machine back, end the rest, say so in the ledger, and remove the life's folder. Repeatable.
+
+        The machines go first, and also when the ledger cannot be reached: they are what costs money. Raises
+        LedgerUnreachable then; whoever finds the row still open closes it again.
+        """
+        self.leave()
+        lived = [process.name for process in self.processes.all()]
+        self.processes.stop([name for name in lived if name.startswith(self._prefix)])
+        self.processes.stop(lived)
+        self.ledger.close_life(self.life.id, end, now)
+        for machine in self.ledger.machines(self.life.id, open_only=True):
+            self.ledger.move_machine(machine.id, MachineState.TERMINATED, now, end=MachineEnd.POOL_CLOSED)
+        self.ledger.life_is_closed(self.life.id, now)
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+
+    @property
+    def _prefix(self) -> str:
+        """How the names of this life's machines begin."""
+        return f"local-{self.life.id}-"
+
+    def _look_at(self, machine: Machine, joined: set[str], now: datetime, say: Callable[[str], None]) -> bool:
+        """Move one machine's row to where its process is; whether the process is to be ended."""
+        process = self.processes.find(machine.name)
+        if process is None:
+            self._note_gone(machine, now, say)
+            return False
+        if machine.name in joined:
+            self._missed_since.pop(machine.name, None)
+            if machine.checked_in_at is None:
+                self.ledger.check_in(machine.name, now)
+                self._boot_failures = 0
+                say(f"machine {machine.name} checked in after {(now - machine.requested_at).total_seconds():.0f} s")
+            return False
+        if machine.state is MachineState.REQUESTED:  # whoever started it did not come to note that
+            self.ledger.move_machine(machine.id, MachineState.RUNNING, now, pid=process.pid)
+        if machine.checked_in_at is None:
+            return now - machine.requested_at > self._boot_deadline
+        missed_since = self._missed_since.setdefault(machine.name, now)
+        if now - missed_since < MISSED_FOR:
+            return False
+        say(f"machine {machine.name} lives but has left the scheduler; it is replaced")
+        return True
+
+    def _note_gone(self, machine: Machine, now: datetime, say: Callable[[str], None]) -> None:
+        """The row of a machine whose process is gone."""
+        if machine.state is MachineState.REQUESTED and now - machine.requested_at < timedelta(seconds=5):
+            return  # another keeper may be starting it at this moment
+        served = machine.checked_in_at is not None
+        end = MachineEnd.LOST if served else MachineEnd.BOOT_FAILED
+        self.ledger.move_machine(machine.id, MachineState.TERMINATED, now, end=end)
+        self._boot_failures += not served
+        self._missed_since.pop(machine.name, None)
+        shutil.rmtree(self._scratch(machine), ignore_errors=True)  # at the latest it goes with the life
+        why = "" if served else f": {self.processes.tail(machine.name, 3)}"
+        say(f"machine {machine.name} is gone ({end}){why}")
 
     def _rent(self, now: datetime) -> Machine | None:
         """The row of one more machine, None when there are enough."""
@@ -128,38 +188,35 @@ class LocalPool:
         return self.ledger.rent(
             self.life.id,
             self.settings.machines,
-            name=f"local-{self.life.id}-{number}",
+            name=f"{self._prefix}{number}",
             zone=ZONE,
             machine_type=f"{self.settings.threads} CPU threads",
             spot=False,
             now=now,
         )
 
+    def _scratch(self, machine: Machine) -> Path:
+        return self.folder / "scratch" / machine.name
+
     def _boot(self, machine: Machine, now: datetime) -> Process:
         keys = Certificate.of(self.folder / "certificates", "machine")
-        scratch = self.folder / "scratch" / machine.name
+        scratch = self._scratch(machine)
         scratch.mkdir(parents=True, exist_ok=True)
-        address = str(json.loads((self.folder / "scheduler.json").read_text())["address"])
-        command = [sys.executable, "-m", "workers.machine", "--scheduler", address, "--name", machine.name]
-        command += [
-            "--authority",
-            str(keys.authority),
-            "--certificate",
-            str(keys.certificate),
-            "--key",
-            str(keys.key),
-        ]
-        command += [
-            "--model",
-            self.settings.model,
-            "--threads",
-            str(self.settings.threads),
-            "--scratch",
-            str(scratch),
-        ]
-        process = self.processes.start(machine.name, command, _scrubbed())
+        command = [sys.executable, "-m", "workers.machine", "--scheduler", str(self._address())]
+        command += ["--name", machine.name, "--authority", str(keys.authority)]
+        command += ["--certificate", str(keys.certificate), "--key", str(keys.key)]
+        command += ["--model", self.settings.model, "--threads", str(self.settings.threads), "--scratch", str(scratch)]
+        # Downloads and large canvases go where temporary files go: there they end with the life.
+        process = self.processes.start(machine.name, command, {**_scrubbed(), "TMPDIR": str(scratch)})
         self.ledger.move_machine(machine.id, MachineState.RUNNING, now, pid=process.pid)
         return process
+
+    def _address(self) -> str | None:
+        """Where the scheduler listens; None while it has not said so."""
+        try:
+            return str(json.loads(self._address_file.read_text())["address"])
+        except (FileNotFoundError, ValueError):
+            return None  # not there, or half written
 
 
 def _scheduler_command(keys: Certificate, address_file: Path) -> list[str]:

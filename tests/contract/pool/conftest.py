@@ -62,7 +62,7 @@ def open_pool(state: Path, **settings: object) -> LocalPool:
     life = ledger.open_life(now())
     assert life is not None
     pool = LocalPool(chosen, ledger, life)
-    pool.open(now())
+    pool.open(now(), still_ours=lambda: True)
     return pool
 
 

@@ -54,7 +54,7 @@ def test_scheduler_and_machines_know_no_secret_and_no_address_of_ours(kept: Loca
 def test_another_keeper_finds_everything_and_starts_nothing_twice(kept: LocalPool):
     before = {process.name: process.pid for process in kept.processes.all()}
     successor = LocalPool(kept.settings, kept.ledger, kept.ledger.life(kept.life.id))
-    successor.open(now())
+    successor.open(now(), still_ours=lambda: True)
     successor.step(now(), print)
     assert {process.name: process.pid for process in successor.processes.all()} == before
     assert len(kept.ledger.machines(kept.life.id)) == 1
