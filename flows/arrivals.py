@@ -130,6 +130,7 @@ class Watcher:
     def sweep(self, now: datetime) -> None:
         """Remove what was left half-written by processes that were killed long ago."""
         arrivals.sweep(self.settings.inbox_folder, now)
+        arrivals.sweep_unpacking(self.settings.work_folder, now)
         for folder in (self.settings.outbox_folder, self.settings.work_folder):
             LocalStore(folder).sweep(now)
 
