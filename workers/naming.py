@@ -1,7 +1,9 @@
 """Results keep the names people gave their images; this decides the few names that must change, before any
 work."""
 
-from collections.abc import Sequence
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import PurePosixPath
 
 # The first suffix of each format is the one that a changed name gets.
@@ -13,6 +15,13 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
     "BMP": (".bmp",),
     "GIF": (".gif",),
 }
+RESERVED = frozenset({"report.html", "manifest.json"})
+"""What we put beside the results of a batch; no result and no folder of results is called so, in any case."""
+MAX_PART_BYTES = 255
+"""What file systems take for one part of a name."""
+MAX_NAME_BYTES = 900
+"""For a whole name: stores take 1024 for a key, and the batch's name comes before it."""
+_MAX_FOLDER_BYTES = MAX_NAME_BYTES - MAX_PART_BYTES - 1
 _FORMAT_OF_SUFFIX = {suffix: name for name, suffixes in SUFFIXES.items() for suffix in suffixes}
 
 
@@ -37,45 +46,105 @@ def known_format(wish: str) -> str:
     return _FORMAT_OF_SUFFIX[word]
 
 
-def output_names(names: Sequence[str], output_format: str | None) -> dict[str, str]:
+def output_names(
+    names: Sequence[str], output_format: str | None, known: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Give each image (a relative POSIX name) the name of its result, such that no two results clash.
 
     A name stays as it is unless `output_format` asks for another format: then only the suffix changes. Names
     that would clash, also on a file system that ignores case, keep their old suffix inside the new one:
-    `a.gif` and `a.jpg` as PNG become `a.gif.png` and `a.jpg.png`. What clashes even then is numbered. An
-    image that keeps its name is never renamed for one that does not. The answer does not depend on the
-    order.
+    `a.gif` and `a.jpg` as PNG become `a.gif.png` and `a.jpg.png`. What clashes even then is numbered, and what
+    is too long is cut before the suffix. An image that keeps its name is never renamed for one that does not.
+    The answer does not depend on the order.
+
+    Images in `known` keep the result names that they have there, and no other image gets one of those.
 
     Raises ValueError for an `output_format` that is not written.
     """
     wished = None if output_format is None else known_format(output_format)
-    distinct = sorted(set(names))
-    unchanged = [name for name in distinct if wished is None or format_of(name) == wished]
-    result: dict[str, str] = {}
-    taken: set[str] = set()
-    for name in unchanged:
-        result[name] = _free(name, taken)
-        taken.add(result[name].casefold())
-    if wished is None:
-        return result
-    suffix = SUFFIXES[wished][0]
-    changed = [name for name in distinct if name not in result]
-    short = {name: str(PurePosixPath(name).with_suffix(suffix)) for name in changed}
-    claims = [candidate.casefold() for candidate in short.values()]
+    known = {} if known is None else known
+    fresh = sorted(set(names) - known.keys())
+    blocked = RESERVED | {result.casefold() for result in known.values()}
+    folders = {folder: _folder(folder, blocked) for folder in {name.rpartition("/")[0] for name in fresh}}
+    taken = set(blocked)
+    for result_name in (*known.values(), *(f"{folder}/x" for folder in folders.values())):
+        taken |= _folders_above(result_name)
+
+    def placed(name: str, suffix: str) -> str:
+        folder, _, base = name.rpartition("/")
+        return _cut(f"{folders[folder]}/{base}" if folder else base, suffix)
+
+    result = {name: known[name] for name in set(names) & known.keys()}
+    for name in fresh:
+        if wished is None or format_of(name) == wished:
+            result[name] = _free_file(placed(name, ""), taken.__contains__)
+            taken.add(result[name].casefold())
+    changed = [name for name in fresh if name not in result]
+    new = SUFFIXES[wished][0] if wished else ""
+    short = {name: placed(str(PurePosixPath(name).with_suffix("")), new) for name in changed}
+    claims = Counter(candidate.casefold() for candidate in short.values())
     for name in changed:
-        alone = claims.count(short[name].casefold()) == 1 and short[name].casefold() not in taken
-        result[name] = _free(
-            short[name] if alone else name + suffix, taken | (set(claims) if not alone else set())
-        )
+        folded = short[name].casefold()
+        if claims[folded] == 1 and folded not in taken:
+            result[name] = short[name]
+        else:
+            result[name] = _free_file(placed(name, new), lambda place: place in taken or place in claims)
         taken.add(result[name].casefold())
     return result
 
 
-def _free(name: str, taken: set[str]) -> str:
-    """`name` itself, or the first of `name-2`, `name-3`, … (before the suffix) that nobody has."""
-    path, number = PurePosixPath(name), 1
-    candidate = name
-    while candidate.casefold() in taken:
+def _free_file(name: str, is_taken: Callable[[str], bool]) -> str:
+    suffix = PurePosixPath(name).suffix
+    return _free(name.removesuffix(suffix), suffix, is_taken)
+
+
+def _free(stem: str, suffix: str, is_taken: Callable[[str], bool]) -> str:
+    """The name itself, or the first of `stem-2`, `stem-3`, … (before the suffix) that nobody has."""
+    candidate, number = stem + suffix, 1
+    while is_taken(candidate.casefold()):
         number += 1
-        candidate = str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
+        candidate = _cut(stem, f"-{number}{suffix}")
     return candidate
+
+
+def _cut(name: str, suffix: str) -> str:
+    """`name + suffix`, its last part cut before the (old or new) suffix to what a file system takes.
+
+    A mark of the whole name takes the place of what is cut off, so that long names stay apart.
+    """
+    folder, slash, base = name.rpartition("/")
+    if _size(base + suffix) <= MAX_PART_BYTES:
+        return name + suffix
+    if not suffix:
+        suffix = PurePosixPath(base).suffix
+        base = base.removesuffix(suffix)
+    mark = f"-{_digest(base)}{suffix}"
+    kept = base.encode(errors="surrogateescape")[: MAX_PART_BYTES - _size(mark)].decode(errors="ignore")
+    return f"{folder}{slash}{kept}{mark}"
+
+
+def _folder(folder: str, blocked: Set[str]) -> str:
+    """The folder for the results of the images in `folder`: the same one, unless it is too long or blocked."""
+    if _size(folder) > _MAX_FOLDER_BYTES:
+        parts: list[str] = []
+        for part in folder.split("/"):
+            if _size("/".join([*parts, part, _digest(folder)])) > _MAX_FOLDER_BYTES:
+                break
+            parts.append(part)
+        folder = "/".join([*parts, _digest(folder)])
+    place = ""
+    for part in folder.split("/"):
+        place = _free(f"{place}/{part}" if place else part, "", blocked.__contains__)
+    return place
+
+
+def _folders_above(name: str) -> set[str]:
+    return {str(above).casefold() for above in PurePosixPath(name).parents if above.name}
+
+
+def _size(name: str) -> int:
+    return len(name.encode(errors="surrogateescape"))
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:8]
