@@ -32,6 +32,8 @@ MOST_BOOT_FAILURES = 5
 """Machines in a row that never check in, after which the life ends: the next would not either."""
 MISSED_FOR = timedelta(seconds=60)
 """So long may a machine that lives be unknown to the scheduler before it is replaced."""
+HOPELESS_GENTLY = 2.0
+"""Seconds to end by itself for a machine that nobody can reach: it has nothing in hand that is wanted."""
 
 # What a machine or the scheduler may see of this process's environment: no credential of ours, no address.
 _HARMLESS = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONPATH")
@@ -111,7 +113,7 @@ class LocalPool:
         joined = dispatch.machines_of(self._client)
         machines = self.ledger.machines(self.life.id, open_only=True)
         hopeless = [machine.name for machine in machines if self._look_at(machine, joined, now, say)]
-        self.processes.stop(hopeless)  # the next step finds them gone
+        self.processes.stop(hopeless, gently=HOPELESS_GENTLY)  # the next step finds them gone
         if self._boot_failures >= MOST_BOOT_FAILURES:
             raise PoolFailed(f"{self._boot_failures} machines in a row never checked in: see {self.processes.logs}")
         while (rented := self._rent(now)) is not None:
