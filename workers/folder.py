@@ -3,12 +3,15 @@
 Images overlap, because reading, writing and the network keep different parts of the computer busy.
 """
 
+import errno
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
+from workers.blame import blamed_on_the_image, rejected
 from workers.enhance import Enhanced, Limits, Upscaler, enhance_file
 from workers.naming import is_image_name, output_names
 from workers.rejects import Rejected, RejectReason
@@ -23,12 +26,15 @@ class Pair:
     name: str
     source: Path
     target: Path
-    bytes: int
+    bytes: int = 0
+    rejected: Rejected | None = None
+    """Why it is not even tried: a link to nothing, a pipe, a folder that may not be looked into."""
 
     def is_done(self) -> bool:
         """Whether there is a result that is not older than the image."""
         try:
-            return self.target.stat().st_mtime_ns >= self.source.stat().st_mtime_ns
+            result = self.target.stat()
+            return stat.S_ISREG(result.st_mode) and result.st_mtime_ns >= self.source.stat().st_mtime_ns
         except OSError:
             return False
 
@@ -45,20 +51,51 @@ class Ended:
 def pairs(source: Path, out: Path, output_format: str | None = None) -> list[Pair]:
     """The images below the folder `source` in order, each with its place below `out`; hidden ones are left out.
 
-    `out` may lie inside `source`: results are not enhanced again. Raises ValueError for an unknown format.
+    `out` may lie inside `source`: results are not enhanced again. Links to images are followed, links to folders are
+    not. What cannot be enhanced for sure, and folders that may not be looked into, come as rejected. Raises
+    ValueError for an unknown format, OSError when `source` itself cannot be looked into.
     """
-    found = []
-    for folder, folders, files in os.walk(source):
+    found: list[Path] = []
+    locked: list[Pair] = []
+
+    def note(error: OSError) -> None:
+        if Path(error.filename) == source:
+            raise error
+        name = Path(error.filename).relative_to(source).as_posix()
+        locked.append(Pair(f"{name}/", source / name, out / name, rejected=rejected(error)))
+
+    for folder, folders, files in os.walk(source, onerror=note):
         here = Path(folder)
         folders[:] = sorted(name for name in folders if not name.startswith(".") and here / name != out)
         found += [here / name for name in sorted(files) if is_image_name(name) and not name.startswith(".")]
     names = {path.relative_to(source).as_posix(): path for path in found}
     targets = output_names(list(names), output_format)
-    return [Pair(name, path, out / targets[name], path.stat().st_size) for name, path in sorted(names.items())]
+    return [pair(name, path, out / targets[name]) for name, path in sorted(names.items())] + locked
+
+
+def pair(name: str, source: Path, target: Path) -> Pair:
+    """An image and where its result goes; rejected when it is no regular file, nor a link to one."""
+    try:
+        with blamed_on_the_image():
+            found = source.stat()
+    except Rejected as reject:
+        return Pair(name, source, target, rejected=reject)
+    if stat.S_ISREG(found.st_mode):
+        return Pair(name, source, target, found.st_size)
+    no_file = Rejected(RejectReason.NOT_AN_IMAGE, f"{source.name} is a pipe, a folder or a device, not a regular file.")
+    return Pair(name, source, target, rejected=no_file)
+
+
+def prepare(out: Path) -> None:
+    """Make the folder for results. Raises OSError when it cannot be made or written into, before any work is done."""
+    out.mkdir(parents=True, exist_ok=True)
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(out))
 
 
 def enhance_all(todo: Sequence[Pair], upscaler: Upscaler, limits: Limits = Limits()) -> Iterator[Ended]:
-    """Enhance one after the other, yielding each as it ends. Raises OSError when results cannot be written.
+    """Enhance one after the other, yielding each as it ends. Raises OSError for what is no single image's fault: a full
+    or failing disk.
 
     When the caller stops, what is in hand is finished and the rest is left for the next time.
     """
@@ -67,8 +104,8 @@ def enhance_all(todo: Sequence[Pair], upscaler: Upscaler, limits: Limits = Limit
         waiting = iter(todo)
         try:
             while True:
-                while len(running) < AT_A_TIME and (pair := next(waiting, None)) is not None:
-                    running.add(pool.submit(_one, pair, upscaler, limits))
+                while len(running) < AT_A_TIME and (next_one := next(waiting, None)) is not None:
+                    running.add(pool.submit(_one, next_one, upscaler, limits))
                 if not running:
                     return
                 ended, running = wait(running, return_when=FIRST_COMPLETED)
@@ -80,11 +117,16 @@ def enhance_all(todo: Sequence[Pair], upscaler: Upscaler, limits: Limits = Limit
 
 
 def _one(pair: Pair, upscaler: Upscaler, limits: Limits) -> Ended:
+    if pair.rejected is not None:
+        return Ended(pair, rejected=pair.rejected)
     try:
-        pair.target.parent.mkdir(parents=True, exist_ok=True)
-        return Ended(pair, enhanced=enhance_file(pair.source, pair.target, upscaler, limits))
-    except Rejected as rejected:
-        return Ended(pair, rejected=rejected)
+        with blamed_on_the_image():
+            pair.target.parent.mkdir(parents=True, exist_ok=True)
+            if pair.target.is_dir():  # told before the work, not after it
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(pair.target))
+            return Ended(pair, enhanced=enhance_file(pair.source, pair.target, upscaler, limits))
+    except Rejected as reject:
+        return Ended(pair, rejected=reject)
     except OSError:
         raise  # a full disk is not the image's fault
     except Exception as error:  # noqa: BLE001 - one image never stops the others, whatever is wrong with it

@@ -140,7 +140,11 @@ def load(model: str) -> Upscaler:
     do.
     """
     path = shipped().get(model, Path(model))
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except (OSError, ValueError):  # a name that no file can have, or a folder that may not be looked into
+        there = False
+    if not there:
         raise ModelError(
             f"There is no model '{model}'. Shipped models: {', '.join(shipped())}. The path of a .keras file works too."
         )

@@ -11,17 +11,14 @@ class RejectReason(StrEnum):
     NO_PERMISSION = "NO_PERMISSION"  # the file is there and may not be read
     EMPTY = "EMPTY"  # a file of zero bytes
     NOT_AN_IMAGE = "NOT_AN_IMAGE"  # its first bytes belong to no image format
-    UNSUPPORTED_FORMAT = (
-        "UNSUPPORTED_FORMAT"  # an image or document of a kind that is not enhanced (HEIC, SVG, PSD…)
-    )
-    UNSUPPORTED_PIXELS = (
-        "UNSUPPORTED_PIXELS"  # a supported format with pixels that are not (32-bit float, Lab…)
-    )
+    UNSUPPORTED_FORMAT = "UNSUPPORTED_FORMAT"  # an image or document of a kind that is not enhanced (HEIC, SVG, PSD…)
+    UNSUPPORTED_PIXELS = "UNSUPPORTED_PIXELS"  # a supported format with pixels that are not (32-bit float, Lab…)
     TRUNCATED = "TRUNCATED"  # the file ends before its picture does
     DAMAGED = "DAMAGED"  # the file contradicts itself or does not decode
     ZERO_SIZE = "ZERO_SIZE"  # the header says 0 pixels wide or high
     TOO_LARGE = "TOO_LARGE"  # more pixels than the limit, or far more than its bytes can hold
     RESULT_TOO_LARGE = "RESULT_TOO_LARGE"  # the enlarged picture does not fit into the wished format
+    NO_PLACE = "NO_PLACE"  # its name, or what lies in the place of its result, lets no file be there
     KILLS_MACHINES = "KILLS_MACHINES"  # one machine after the other died while it worked on it
     UNEXPECTED = "UNEXPECTED"  # a fault of ours that concerns this image; the machine's log has the details
     UNSUPPORTED_OUTPUT = "UNSUPPORTED_OUTPUT"  # the target's name asks for a format that is not written

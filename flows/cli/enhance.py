@@ -42,11 +42,14 @@ def enhance(
     What is done already is skipped, so an interrupted run goes on where it was. No image stops the others: those
     that cannot be enhanced are listed at the end with the reason, and the exit code is 1 then.
     """
-    todo = _pairs(source, to, output_format)
+    todo, folder = _pairs(source, to, output_format)
     left = [pair for pair in todo if overwrite or not pair.is_done()]
     tally = Tally(total=len(left), skipped=len(todo) - len(left), bytes_total=sum(pair.bytes for pair in left))
     if left:
-        _work_off(left, _load(model), tally, quiet=as_json)
+        # Without anything to enhance there is no need to wait for a model.
+        upscaler = _load(model) if any(pair.rejected is None for pair in left) else None
+        _prepare(folder)
+        _work_off(left, upscaler, tally, quiet=as_json)
     if as_json:
         print_json(tally.as_dict())
     else:
@@ -103,8 +106,9 @@ class Tally:
         }
 
 
-def _pairs(source: Path, to: Path, output_format: str | None) -> list[Any]:
-    from workers.folder import Pair, pairs
+def _pairs(source: Path, to: Path, output_format: str | None) -> tuple[list[Any], Path]:
+    """The images with the places of their results, and the folder that must be there for these."""
+    from workers.folder import pair, pairs
     from workers.naming import format_of, output_names
 
     if not source.exists():
@@ -119,14 +123,23 @@ def _pairs(source: Path, to: Path, output_format: str | None) -> list[Any]:
             found = pairs(source, to, output_format)
             if not found:
                 raise UserError(f"there is no image below {source}: names must end in png, jpg, webp, tif, bmp or gif")
-            return found
+            return found, to
         is_file_name = format_of(to.name) is not None and not to.is_dir()
         target = to if is_file_name else to / output_names([source.name], output_format)[source.name]
         if target == source:
             raise UserError("the result would replace the image itself; name another OUT")
-        return [Pair(source.name, source, target, source.stat().st_size)]
+        return [pair(source.name, source, target)], target.parent
     except (ValueError, OSError) as error:
         raise UserError(str(error)) from error
+
+
+def _prepare(folder: Path) -> None:
+    from workers.folder import prepare
+
+    try:
+        prepare(folder)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written into: {error.strerror}; choose another OUT") from error
 
 
 def _load(model: str) -> Any:

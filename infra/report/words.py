@@ -43,6 +43,7 @@ REASONS: Final[dict[str, tuple[str, str]]] = {
     "TOO_LARGE": ("more pixels than are allowed", "Cut it into parts, or scale it down first."),
     "RESULT_TOO_LARGE": ("the result does not fit its format", "Wish another output format, such as tiff or png."),
     "UNSUPPORTED_OUTPUT": ("a name that no result can have", "Give it a usual suffix, such as .png."),
+    "NO_PLACE": ("no place for the result", "Rename the image, or move away what lies in the place of its result."),
     "KILLS_MACHINES": ("machines die while working on it", "Save it anew in an image editor, or leave it out."),
     "UNEXPECTED": ("an unexpected fault", "Not your doing. Retry; if it stays, report it with the image."),
 }

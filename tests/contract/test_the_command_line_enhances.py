@@ -122,12 +122,30 @@ def test_an_interrupted_run_goes_on_where_it_was(spotlift: Spotlift, tmp_path: P
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
+def test_a_pipe_and_a_link_to_nothing_are_rejected_and_the_rest_is_enhanced(spotlift: Spotlift, tmp_path: Path):
+    draw(tmp_path / "in" / "a.png", 40, 30, seed=1)
+    os.mkfifo(tmp_path / "in" / "pipe.png")
+    (tmp_path / "in" / "dangling.png").symlink_to("nothing")
+    (tmp_path / "in" / "sub" / "b.png").mkdir(parents=True)
+    done = spotlift("enhance", "in", "out")
+    assert done.returncode == 1
+    assert "1 enhanced" in done.stdout
+    assert "dangling.png  MISSING" in done.stdout
+    assert "pipe.png  NOT_AN_IMAGE" in done.stdout
+    alone = spotlift("enhance", "in/pipe.png", "out")
+    assert alone.returncode == 1
+    assert "pipe.png  NOT_AN_IMAGE" in alone.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
         (("enhance", "nowhere", "out"), "nowhere"),
         (("enhance", "a.png", "out", "--model", "imaginary"), "imaginary"),
         (("enhance", "a.png", "out", "--model", "broken.keras"), "broken.keras"),
+        (("enhance", "a.png", "out", "--model", "long" * 100), "There is no model"),
+        (("enhance", "a.png", "out", "--model", "~nosuchuser/x.keras"), "There is no model"),
+        (("enhance", "a.png", "broken.keras/out"), "choose another OUT"),
         (("enhance", "a.png", "out", "--format", "heic"), "heic"),
         (("enhance", "a.png", "a.png"), "another OUT"),
         (("enhance", "empty", "out"), "no image"),
