@@ -1,60 +1,36 @@
 """What `spotlift` says without a stack, or with wrong settings: help that teaches, sentences, JSON for scripts."""
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
+import socket
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from infra.records import NewImage
+from infra.states import SourceKind
+from tests.contract.shell import Shell, sentence
 from tests.story.pictures import draw
 
 pytestmark = pytest.mark.slow
-SPOTLIFT = Path(sys.executable).with_name("spotlift")
 COMMANDS = (
     "enhance", "up", "down", "submit", "status", "machines", "fetch", "cancel", "retry", "doctor", "train"
 )  # fmt: skip
-Spotlift = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def spotlift(tmp_path: Path) -> Spotlift:
-    """Call it with a command's arguments and settings; it runs in an empty folder."""
-
-    def run(*arguments: str | Path, **settings: str) -> subprocess.CompletedProcess[str]:
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("SPOTLIFT_", "PREFECT_"))}
-        given = {f"SPOTLIFT_{name.upper()}": value for name, value in settings.items()}
-        return subprocess.run(
-            [str(SPOTLIFT), *map(str, arguments)],
-            cwd=tmp_path,
-            env={**own, "COLUMNS": "200", **given},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    return run
+def spotlift(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
 
 
-def sentence(done: subprocess.CompletedProcess[str]) -> str:
-    """What a command that failed for a user's mistake said; neither a traceback nor anything on stdout."""
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    assert not done.stdout
-    return done.stderr
-
-
-def test_help_names_every_command(spotlift: Spotlift):
+def test_help_names_every_command(spotlift: Shell):
     said = spotlift("--help").stdout
     assert all(f" {command} " in said for command in COMMANDS)
     assert "spotlift submit SRC --wait" in said
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself(spotlift: Spotlift, command: str):
+def test_every_command_explains_itself(spotlift: Shell, command: str):
     said = spotlift(command, "--help")
     assert said.returncode == 0
     assert len(said.stdout.splitlines()) > 5
@@ -63,31 +39,31 @@ def test_every_command_explains_itself(spotlift: Spotlift, command: str):
 @pytest.mark.parametrize(
     "arguments", [("status",), ("machines",), ("fetch", "x", "y"), ("cancel", "x"), ("retry", "x")]
 )
-def test_without_a_stack_every_command_says_how_to_get_one(spotlift: Spotlift, arguments: tuple[str, ...]):
+def test_without_a_stack_every_command_says_how_to_get_one(spotlift: Shell, arguments: tuple[str, ...]):
     assert "`spotlift up`" in sentence(spotlift(*arguments))
 
 
-def test_down_without_a_stack_does_nothing(spotlift: Spotlift, tmp_path: Path):
+def test_down_without_a_stack_does_nothing(spotlift: Shell, tmp_path: Path):
     done = spotlift("down")
     assert done.returncode == 0
     assert "was not up" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_doctor_finds_nothing_wrong_in_an_empty_folder_and_writes_nothing(spotlift: Spotlift, tmp_path: Path):
+def test_the_doctor_finds_nothing_wrong_in_an_empty_folder_and_writes_nothing(spotlift: Shell, tmp_path: Path):
     done = spotlift("doctor", port="4999")
     assert done.returncode == 0, done.stdout
     assert "Nothing is wrong" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_doctor_speaks_json(spotlift: Spotlift):
+def test_the_doctor_speaks_json(spotlift: Shell):
     told = json.loads(spotlift("doctor", "--json", port="4999").stdout)
     assert told["settings"]["port"] == 4999
     assert {finding["verdict"] for finding in told["findings"]} <= {"ok", "note"}
 
 
-def test_the_doctor_says_what_is_wrong_and_what_to_do(spotlift: Spotlift, tmp_path: Path):
+def test_the_doctor_says_what_is_wrong_and_what_to_do(spotlift: Shell, tmp_path: Path):
     (tmp_path / "a-file").write_text("")
     done = spotlift("doctor", model="imaginary", outbox=str(tmp_path / "a-file" / "outbox"))
     assert done.returncode == 1
@@ -95,14 +71,70 @@ def test_the_doctor_says_what_is_wrong_and_what_to_do(spotlift: Spotlift, tmp_pa
     assert "SPOTLIFT_OUTBOX" in done.stdout
 
 
+def test_the_doctor_hides_the_password_of_the_ledger(spotlift: Shell):
+    ledger = "postgresql+psycopg://anna:sesame@127.0.0.1:9/spotlift"
+    for form in ((), ("--json",)):
+        said = spotlift("doctor", *form, port="4999", ledger=ledger).stdout
+        assert "anna:***@127.0.0.1:9/spotlift" in said
+        assert "sesame" not in said
+
+
+def test_the_doctor_says_that_nobody_keeps_an_open_pool(spotlift: Shell):
+    assert "nobody keeps it" not in spotlift("doctor", port="4999").stdout
+    spotlift.new_ledger().open_life(datetime.now(UTC))
+    done = spotlift("doctor", port="4999")
+    assert done.returncode == 0
+    assert "life 1 is open, but nobody keeps it: `spotlift down`" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["up", "doctor", "down", "status"])
+def test_a_state_folder_that_is_a_file_is_a_mistake_of_the_user(spotlift: Shell, tmp_path: Path, command: str):
+    (tmp_path / "notes.txt").write_text("")
+    assert "notes.txt is a file, not a folder" in sentence(spotlift(command, "--state", "notes.txt"))
+
+
+def test_a_folder_that_cannot_be_made_is_named(spotlift: Shell, tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("")
+    said = sentence(spotlift("up", inbox=str(tmp_path / "notes.txt" / "inbox")))
+    assert "notes.txt/inbox cannot be made" in said
+    assert "SPOTLIFT_INBOX" in said
+
+
+def test_an_address_of_another_computer_is_told_from_a_port_in_use(spotlift: Shell):
+    said = sentence(spotlift("up", host="300.1.1.1"))
+    assert "cannot listen on '300.1.1.1'" in said
+    assert "SPOTLIFT_HOST" in said
+    assert "SPOTLIFT_HOST" in spotlift("doctor", host="300.1.1.1").stdout
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        assert f"port {port} is in use by another program" in sentence(spotlift("up", port=port))
+        assert f"port {port} is in use by another program" in spotlift("doctor", port=port).stdout
+
+
+def test_names_are_printed_as_they_are(spotlift: Shell):
+    ledger, now = spotlift.new_ledger(), datetime.now(UTC)
+    source = {"kind": SourceKind.FOLDER, "source": "x", "fingerprint": "1", "model": "fast", "scale": 2}
+    batch = ledger.take("holiday", **source, note="[/red] :cat:", now=now)
+    assert batch is not None
+    name = "a[/b] :cat: [red].png"
+    rejected = NewImage(name, name, bytes_in=9, reason="DAMAGED", message="It [/ends] too early.")
+    ledger.register(batch.id, [rejected], [], now)
+    said = spotlift("status", "holiday")
+    assert said.returncode == 0, said.stderr
+    assert f"{name} DAMAGED: It [/ends] too early." in said.stdout
+    assert "[/red] :cat:" in said.stdout
+
+
 @pytest.mark.parametrize("command", [("doctor",), ("up",), ("status",), ("submit", "x")])
-def test_a_wrong_setting_is_named_with_where_it_comes_from(spotlift: Spotlift, command: tuple[str, ...]):
+def test_a_wrong_setting_is_named_with_where_it_comes_from(spotlift: Shell, command: tuple[str, ...]):
     said = sentence(spotlift(*command, port="many"))
     assert "'port' = 'many'" in said
     assert "SPOTLIFT_PORT" in said
 
 
-def test_an_unknown_setting_in_the_file_is_named(spotlift: Spotlift, tmp_path: Path):
+def test_an_unknown_setting_in_the_file_is_named(spotlift: Shell, tmp_path: Path):
     (tmp_path / "spotlift.toml").write_text("machnies = 3\n")
     said = sentence(spotlift("doctor"))
     assert "machnies" in said
@@ -111,8 +143,8 @@ def test_an_unknown_setting_in_the_file_is_named(spotlift: Spotlift, tmp_path: P
     assert "spotlift.toml" in sentence(spotlift("doctor"))
 
 
-def test_what_cannot_be_a_batch_is_refused_at_once(spotlift: Spotlift, tmp_path: Path):
-    _new_ledger(tmp_path)
+def test_what_cannot_be_a_batch_is_refused_at_once(spotlift: Shell, tmp_path: Path):
+    spotlift.new_ledger()
     (tmp_path / "notes.txt").write_text("")
     (tmp_path / "wishes").mkdir()
     draw(tmp_path / "wishes" / "a.png", 8, 8, seed=1)
@@ -123,8 +155,8 @@ def test_what_cannot_be_a_batch_is_refused_at_once(spotlift: Spotlift, tmp_path:
     assert not list((tmp_path / ".spotlift" / "inbox").rglob("*.png"))
 
 
-def test_a_batch_that_is_handed_in_without_a_stack_waits_and_says_so(spotlift: Spotlift, tmp_path: Path):
-    _new_ledger(tmp_path)
+def test_a_batch_that_is_handed_in_without_a_stack_waits_and_says_so(spotlift: Shell, tmp_path: Path):
+    spotlift.new_ledger()
     draw(tmp_path / "photos" / "a.png", 8, 8, seed=1)
     done = spotlift("submit", "photos")
     assert done.returncode == 0
@@ -135,13 +167,3 @@ def test_a_batch_that_is_handed_in_without_a_stack_waits_and_says_so(spotlift: S
     assert "the stack is not up" in waited.stderr
     assert json.loads(spotlift("status", "--json").stdout) == []
     assert "nobody" in sentence(spotlift("status", "nobody"))
-
-
-def _new_ledger(folder: Path) -> None:
-    """As after an `up` and a `down`."""
-    from infra.records import Ledger
-
-    (folder / ".spotlift").mkdir()
-    ledger = Ledger(f"sqlite:///{folder}/.spotlift/ledger.db")
-    ledger.migrate()
-    ledger.close()

@@ -63,6 +63,52 @@ def test_a_wrong_value_is_named_with_its_variable(monkeypatch: pytest.MonkeyPatc
     assert value in str(error.value)
 
 
+def test_two_ways_to_write_a_folder_are_one_folder(empty_folder: Path):
+    (empty_folder / "link").symlink_to(empty_folder / "b")
+    for written in ("a/../b", str(empty_folder / "b"), "link"):
+        settings = read_settings(state=written, inbox=f"{written}/in", outbox=f"{written}/out")
+        assert settings == read_settings(state="b", inbox="b/in", outbox="b/out")
+
+
+def test_the_file_of_a_model_means_the_same_for_every_process(empty_folder: Path):
+    (empty_folder / "fast").mkdir()
+    assert read_settings(model="fast").model == "fast"
+    assert read_settings(model="models/own.keras").model == str(empty_folder / "models" / "own.keras")
+
+
+@pytest.mark.parametrize("name", ["state", "inbox", "outbox", "model"])
+def test_a_home_that_does_not_exist_is_a_wrong_value(name: str):
+    with pytest.raises(SettingsError, match=rf"'{name}' = '~nosuch/x.keras' \(argument '{name}'\): it leads nowhere"):
+        read_settings(**{name: "~nosuch/x.keras"})
+
+
+def test_the_source_that_counts_is_blamed(empty_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    (empty_folder / "spotlift.toml").write_text("port = 0")
+    with pytest.raises(SettingsError, match=r"\(.*spotlift\.toml\)"):
+        read_settings()
+    monkeypatch.setenv("SPOTLIFT_PORT", "0")
+    with pytest.raises(SettingsError, match="environment variable SPOTLIFT_PORT"):
+        read_settings()
+    with pytest.raises(SettingsError, match="argument 'port'"):
+        read_settings(port=0)
+
+
+@pytest.mark.parametrize(
+    "ledger",
+    [
+        "postgresql+psycopg://anna:sesame@db/x",
+        "postgresql+psycopg://anna:ses@me@db/x",
+        "postgresql+psycopg://anna@db/x?password=sesame&sslmode=require",
+    ],
+)
+def test_the_password_of_the_ledger_is_shown_to_nobody_but_children(ledger: str):
+    settings = read_settings(ledger=ledger)
+    for shown in (repr(settings), str(settings), str(settings.shown())):
+        assert "anna" in shown
+        assert not any(part in shown for part in ("sesame", "ses@", "me@"))
+    assert settings.environment()["SPOTLIFT_LEDGER"] == settings.ledger_url == ledger
+
+
 def test_every_wrong_setting_is_named_at_once():
     with pytest.raises(SettingsError) as error:
         read_settings(machines=0, port=0)
