@@ -1,22 +1,24 @@
 """Work off one chunk: every image is published, noted and told of at once, and none stops the others.
 
 A chunk may be sent twice, to the same machine or to another (a preemption, a lost answer, two copies running at
-the same time). So every step may be repeated: an image with a receipt is not touched again, and of two copies that
-publish the same result the first stays.
+the same time). So every step may be repeated: an image with a receipt is not touched again, and the first result
+that has a receipt stays. A receipt counts only for the target and the model that it names, and only while the result
+that it tells of is there.
 """
 
 import dataclasses
 import functools
-import hashlib
 import json
 import logging
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from workers.blame import NO_PERMISSION, NO_PLACE, blamed_on_the_image
 from workers.enhance import Enhanced, enhance_file
 from workers.job import ChunkJob, ChunkResult, Files, ImageJob, Outcome
 from workers.model import ModelError, Upscaler, load, shipped
@@ -68,7 +70,7 @@ def work_off(
             if leaving.is_set() or not wanted():
                 return ChunkResult(tuple(outcomes), left=tuple(i.image_id for i in job.images[position:]))
             tell({"begun": image.image_id})
-            outcome = _noted(image, job.work) or _work_off_image(image, job, upscaler, machine, Path(folder))
+            outcome = _noted(image, job, upscaler) or _work_off_image(image, job, upscaler, machine, Path(folder))
             outcomes.append(outcome)
             tell({"outcome": dataclasses.asdict(outcome)})
     return ChunkResult(tuple(outcomes))
@@ -82,7 +84,9 @@ def _work_off_image(image: ImageJob, job: ChunkJob, upscaler: Upscaler, machine:
     try:
         source = _at_hand(job.inputs, image.source, folder)
         enhanced = enhance_file(source, result, upscaler, preview=preview)
-        outcome = _publish(enhanced, result, image, job, outcome)
+        if (first := _publish(enhanced, result, image, job, upscaler)) is not None:
+            return first
+        outcome = _done(outcome, enhanced)
         _keep_preview(preview, image, job.work)
     except Rejected as rejected:
         outcome = _rejected(outcome, rejected.reason, rejected.message, began)
@@ -94,7 +98,7 @@ def _work_off_image(image: ImageJob, job: ChunkJob, upscaler: Upscaler, machine:
     finally:
         for leftover in folder.iterdir():
             leftover.unlink(missing_ok=True)
-    job.work.put(image.receipt, json.dumps(dataclasses.asdict(outcome)).encode())
+    _note(outcome, image, job.work, upscaler)
     return outcome
 
 
@@ -105,26 +109,45 @@ def _rejected(outcome: Outcome, reason: RejectReason, message: str, began: float
 def _at_hand(files: Files, key: str, folder: Path) -> Path:
     """The input as a local file, downloaded only where it cannot be read in place."""
     try:
-        in_place = files.local_path(key)
-        if in_place is not None:
-            return in_place
-        copy = folder / f"input{Path(key).suffix}"
-        files.download(key, copy)
-        return copy
+        with blamed_on_the_image(NO_PLACE.keys() | NO_PERMISSION.keys()):
+            in_place = files.local_path(key)
+            if in_place is not None:
+                return in_place
+            copy = folder / f"input{Path(key).suffix}"
+            files.download(key, copy)
+            return copy
     except FileNotFoundError as missing:
         raise Rejected(
             RejectReason.MISSING, "the file was there when the batch arrived and is not any more"
         ) from missing
 
 
-def _publish(enhanced: Enhanced, result: Path, image: ImageJob, job: ChunkJob, outcome: Outcome) -> Outcome:
-    notes, sha256, size = list(enhanced.notes), enhanced.sha256, enhanced.bytes_out
-    if not job.outputs.publish(result, image.target):
-        # Another copy of this chunk was quicker, or died before its receipt: what people may have seen stays.
-        there = job.outputs.read_if_there(image.target) or b""
-        sha256, size = hashlib.sha256(there).hexdigest(), len(there)
-        if sha256 != enhanced.sha256:
-            notes.append("published by an earlier attempt; this attempt's result differed and was dropped")
+def _publish(enhanced: Enhanced, result: Path, image: ImageJob, job: ChunkJob, upscaler: Upscaler) -> Outcome | None:
+    """Make the result visible, or return the outcome of another copy of this chunk that has finished it first."""
+    with _blamed_on_the_name(image, job.outputs):
+        if job.outputs.publish(result, image.target) or job.outputs.checksum(image.target) == enhanced.sha256:
+            return None
+        if (first := _noted(image, job, upscaler)) is not None and first.done:
+            return first
+        # Nobody vouches for what is there: it was made from an older image or by another model, or is not ours.
+        job.outputs.publish(result, image.target, replace=True)
+        return None
+
+
+@contextmanager
+def _blamed_on_the_name(image: ImageJob, outputs: Files) -> Iterator[None]:
+    """Blame the image for a name that its result cannot have, but not for a place that no result can have."""
+    try:
+        with blamed_on_the_image(NO_PLACE.keys()):
+            yield
+    except Rejected as reject:
+        top = PurePosixPath(image.target).parts[0]
+        if isinstance(reject.__cause__, OSError) and top != image.target and outputs.checksum(top) is not None:
+            raise reject.__cause__ from None  # a file has the place of the batch's folder
+        raise
+
+
+def _done(outcome: Outcome, enhanced: Enhanced) -> Outcome:
     return dataclasses.replace(
         outcome,
         done=True,
@@ -133,10 +156,10 @@ def _publish(enhanced: Enhanced, result: Path, image: ImageJob, job: ChunkJob, o
         out_width=enhanced.out_width,
         out_height=enhanced.out_height,
         bytes_in=enhanced.bytes_in,
-        bytes_out=size,
-        sha256=sha256,
+        bytes_out=enhanced.bytes_out,
+        sha256=enhanced.sha256,
         seconds=enhanced.seconds,
-        notes=tuple(notes),
+        notes=enhanced.notes,
     )
 
 
@@ -149,17 +172,35 @@ def _keep_preview(preview: Path | None, image: ImageJob, work: Files) -> None:
             work.put(f"{image.preview}.{side}.jpg", picture.read_bytes())
 
 
-def _noted(image: ImageJob, work: Files) -> Outcome | None:
-    """The outcome that an earlier attempt noted, if it is legible."""
-    note = work.read_if_there(image.receipt)
+def _subject(image: ImageJob, upscaler: Upscaler) -> dict[str, str]:
+    """What a receipt is about. A note on anything else says nothing of this image."""
+    return {"source": image.source, "target": image.target, "model_checksum": upscaler.checksum}
+
+
+def _note(outcome: Outcome, image: ImageJob, work: Files, upscaler: Upscaler) -> None:
+    note = {**_subject(image, upscaler), "outcome": dataclasses.asdict(outcome)}
+    work.put(image.receipt, json.dumps(note).encode())
+
+
+def _noted(image: ImageJob, job: ChunkJob, upscaler: Upscaler) -> Outcome | None:
+    """The outcome that an earlier attempt, or another copy of this one, noted; None unless it fits and still holds."""
+    note = job.work.read_if_there(image.receipt)
     if note is None:
         return None
     try:
-        fields = json.loads(note)
-        return Outcome(**{**fields, "notes": tuple(fields["notes"])})
-    except (ValueError, TypeError, KeyError) as error:
+        told = json.loads(note)
+        fields = told.pop("outcome")
+        outcome = Outcome(**{**fields, "notes": tuple(fields["notes"])})
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         log.warning("receipt %s cannot be read (%s); the image is done again", image.receipt, error)
         return None
+    if told != _subject(image, upscaler) or outcome.image_id != image.image_id:
+        log.warning("receipt %s is about something else; the image is done again", image.receipt)
+        return None
+    if outcome.done and job.outputs.checksum(image.target) != outcome.sha256:
+        log.warning("the result that receipt %s tells of is not there; the image is done again", image.receipt)
+        return None
+    return outcome
 
 
 @functools.lru_cache(maxsize=2)

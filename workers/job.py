@@ -10,15 +10,24 @@ from typing import Protocol
 
 
 class Files(Protocol):
-    """The part of a store that a machine needs. Keys are relative POSIX names."""
+    """The part of a store that a machine needs. Keys are relative POSIX names.
+
+    Trouble is an OSError; it has an `errno` wherever the trouble may concern a single file (see `workers.blame`).
+    """
 
     def local_path(self, key: str) -> Path | None:
         """The file itself where it can be read in place, else None: then `download` it."""
 
     def download(self, key: str, path: Path) -> None: ...
 
-    def publish(self, path: Path, key: str) -> bool:
-        """Make the file visible under `key`, whole or not at all; False if the key was there already, unchanged."""
+    def publish(self, path: Path, key: str, *, replace: bool = False) -> bool:
+        """Make the file visible under `key`, whole or not at all.
+
+        False if something was there already, which stays as it is; with `replace` it does not.
+        """
+
+    def checksum(self, key: str) -> str | None:
+        """SHA-256 of the file in hex, None if there is none."""
 
     def read_if_there(self, key: str) -> bytes | None: ...
 
@@ -34,7 +43,7 @@ class ImageJob:
     source: str
     target: str
     receipt: str
-    """Key (in `work`) of the note that this image was worked off; a retried chunk reads it and goes on."""
+    """Key (in `work`) of the note that this image was worked off; a chunk that is sent again reads it and goes on."""
     preview: str | None = None
     """Stem (in `work`) of the before and after pictures for the report, if wanted."""
 

@@ -5,7 +5,7 @@ import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
-from infra.storage.store import BadKey, Missing, Stat, StorageError, check_key
+from infra.storage.store import BadKey, InTheWay, Missing, Stat, check_key
 from infra.storage.trouble import in_words
 
 
@@ -25,14 +25,14 @@ def find_or_raise(root: Path, key: str) -> Stat:
 
 
 def check_free(root: Path, key: str) -> None:
-    """Raise StorageError when no file can be put under the key, because something else has its place."""
+    """Raise InTheWay when no file can be put under the key, because something else has its place."""
     obstacle = _obstacle(root, check_key(key))
     here = _lstat(root / key)
     if not obstacle and here and not stat.S_ISREG(here.st_mode):
         obstacle = root / key
     if obstacle:
         kind = "folder" if obstacle.is_dir() and not obstacle.is_symlink() else "file or link"
-        raise StorageError(f"{key!r} cannot be written: the {kind} {obstacle} is in its place; move it away.")
+        raise InTheWay(f"{key!r} cannot be written: the {kind} {obstacle} is in its place; move it away.")
 
 
 def as_stat(key: str, found: os.stat_result) -> Stat:

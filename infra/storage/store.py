@@ -29,6 +29,10 @@ class BadKey(StorageError):
     """The key can name no file of a store."""
 
 
+class InTheWay(StorageError):
+    """Something that is no file of the store has the key's place."""
+
+
 class Condition(Enum):
     """What must hold for a write, when it is not one certain version."""
 

@@ -73,7 +73,9 @@ def test_every_image_is_published_noted_and_told_of(job: ChunkJob, tmp_path: Pat
         assert outcome.bytes_out == len(data)
         assert (outcome.machine, outcome.model) == ("gpu-1", "fast")
         noted = json.loads((tmp_path / "work" / "receipts" / f"{outcome.image_id}.json").read_bytes())
-        assert noted == json.loads(json.dumps(dataclasses.asdict(outcome)))
+        assert noted["outcome"] == json.loads(json.dumps(dataclasses.asdict(outcome)))
+        assert noted["target"] == f"batch/sub/{outcome.image_id}.png"
+        assert noted["model_checksum"] == CHECKSUM
     assert [news.get("begun") or news["outcome"]["image_id"] for news in told] == [1, 1, 2, 2, 3, 3]
     with Image.open(tmp_path / "out" / "batch" / "sub" / "1.png") as image:
         assert image.size == (66, 48)
@@ -94,21 +96,81 @@ def test_a_receipt_that_cannot_be_read_is_written_again(job: ChunkJob, tmp_path:
     (tmp_path / "work" / "receipts" / "2.json").write_text('{"image_id": 2, "do')
     again, _ = work(job)
     assert [outcome.sha256 for outcome in again.outcomes] == [outcome.sha256 for outcome in first.outcomes]
-    assert json.loads((tmp_path / "work" / "receipts" / "2.json").read_text())["done"] is True
+    assert json.loads((tmp_path / "work" / "receipts" / "2.json").read_text())["outcome"]["done"] is True
 
 
-def test_what_somebody_else_published_first_stays(job: ChunkJob, tmp_path: Path):
-    theirs = b"the result of another copy of this chunk"
+def test_a_receipt_about_something_else_does_not_count(job: ChunkJob, tmp_path: Path):
+    work(job)
+    elsewhere = tuple(dataclasses.replace(image, target=image.target.replace("batch/", "new/")) for image in job.images)
+    result, _ = work(dataclasses.replace(job, images=elsewhere))
+    assert [outcome.done for outcome in result.outcomes] == [True] * 3
+    assert {path.name for path in (tmp_path / "out" / "new" / "sub").iterdir()} == {"1.png", "2.png", "3.png"}
+
+    receipt = tmp_path / "work" / "receipts" / "2.json"
+    note = json.loads(receipt.read_bytes())
+    note["outcome"]["machine"] = "the machine of another model"
+    receipt.write_text(json.dumps({**note, "model_checksum": "0" * 64}))
+    result, _ = work(dataclasses.replace(job, images=elsewhere))
+    assert result.outcomes[1].machine == "gpu-1"
+
+
+@pytest.mark.parametrize("left", [None, b"", b"something else"])
+def test_a_receipt_does_not_count_without_the_result_it_tells_of(job: ChunkJob, tmp_path: Path, left: bytes | None):
+    first, _ = work(job)
     target = tmp_path / "out" / "batch" / "sub" / "2.png"
-    target.parent.mkdir(parents=True)
-    target.write_bytes(theirs)
-    result, _ = work(job)
-    assert target.read_bytes() == theirs
-    outcome = result.outcomes[1]
-    assert outcome.done
-    assert outcome.sha256 == hashlib.sha256(theirs).hexdigest()
-    assert outcome.bytes_out == len(theirs)
-    assert "differed" in outcome.notes[-1]
+    target.unlink()
+    if left is not None:
+        target.write_bytes(left)
+    again, _ = work(job)
+    assert [outcome.sha256 for outcome in again.outcomes] == [outcome.sha256 for outcome in first.outcomes]
+    assert hashlib.sha256(target.read_bytes()).hexdigest() == first.outcomes[1].sha256
+    assert again.outcomes[1].notes == ()
+
+
+def test_the_first_copy_that_finishes_an_image_is_believed_by_the_others(job: ChunkJob, tmp_path: Path):
+    first, _ = work(job)
+    receipt, target = tmp_path / "work" / "receipts" / "2.json", tmp_path / "out" / "batch" / "sub" / "2.png"
+    theirs = json.loads(receipt.read_bytes())
+    other_bytes = b"the result of another kind of machine"
+    theirs["outcome"] |= {"machine": "gpu-2", "sha256": hashlib.sha256(other_bytes).hexdigest()}
+    receipt.unlink()
+    target.unlink()
+
+    class Finishing(Shelf):
+        """The outbox, in which the other copy finishes just before this one publishes."""
+
+        def publish(self, path: Path, key: str, *, replace: bool = False) -> bool:
+            if key.endswith("2.png") and not replace:
+                target.write_bytes(other_bytes)
+                receipt.write_text(json.dumps(theirs))
+            return super().publish(path, key, replace=replace)
+
+    result, _ = work(dataclasses.replace(job, outputs=Finishing(LocalStore(tmp_path / "out"))))
+    assert target.read_bytes() == other_bytes
+    assert result.outcomes[1].machine == "gpu-2"
+    assert result.outcomes[1].sha256 == hashlib.sha256(other_bytes).hexdigest()
+    assert json.loads(receipt.read_bytes()) == theirs
+    assert result.outcomes[2] == first.outcomes[2]
+
+
+def test_the_same_result_without_a_receipt_is_taken_as_it_is(job: ChunkJob, tmp_path: Path):
+    first, _ = work(job)
+    before = published(tmp_path)
+    (tmp_path / "work" / "receipts" / "2.json").unlink()  # the machine died before it wrote it
+    again, _ = work(job)
+    assert again.outcomes[1].sha256 == first.outcomes[1].sha256
+    assert published(tmp_path) == before
+
+
+def test_a_name_that_no_result_can_have_is_the_fault_of_that_image_only(job: ChunkJob, tmp_path: Path):
+    (tmp_path / "out" / "batch" / "sub" / "2.png").mkdir(parents=True)
+    long = dataclasses.replace(job.images[0], target=f"batch/{'long' * 70}.png")
+    result, _ = work(dataclasses.replace(job, images=(long, *job.images[1:])))
+    assert [(outcome.done, outcome.reason) for outcome in result.outcomes] == [
+        (False, "NO_PLACE"), (False, "NO_PLACE"), (True, None)
+    ]  # fmt: skip
+    assert "too long" in str(result.outcomes[0].message)
+    assert "move it away" in str(result.outcomes[1].message)
 
 
 def test_a_machine_that_must_leave_hands_back_the_rest(job: ChunkJob, tmp_path: Path):
