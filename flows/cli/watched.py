@@ -62,10 +62,10 @@ def _watcher(settings: Settings) -> Iterator[Finding]:
     except (LedgerError, ServerUnreachable):
         yield Finding("control worker", "note", "running; whether the inbox is watched cannot be told, see above")
         return
-    yield _unwatched(run, stack.address(settings), now)
+    yield unwatched(run, stack.address(settings), now)
 
 
-def _unwatched(run: FlowRun | None, at: stack.Address, now: datetime) -> Finding:
+def unwatched(run: FlowRun | None, at: stack.Address, now: datetime) -> Finding:
     """Why nobody watches the inbox, by the watcher's latest run."""
     nobody = "running, but nobody watches the inbox"
     if run is None or run.state is None:
