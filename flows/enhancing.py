@@ -266,7 +266,7 @@ _OUTCOMES = TypeAdapter(ImageOutcome)
 
 def _outcome(fields: Mapping[str, Any]) -> ImageOutcome:
     """An outcome as the ledger wants it. Raises ValueError for whatever else a machine may send."""
-    return _OUTCOMES.validate_python({**fields, "message": fields.get("message") or ""}, strict=True)
+    return _OUTCOMES.validate_python({**fields, "message": fields.get("message") or ""})
 
 
 def _checked(fields: Mapping[str, Any]) -> ImageOutcome | None:
