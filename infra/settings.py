@@ -23,6 +23,7 @@ TOML = "spotlift.toml"
 PREFIX = "SPOTLIFT_"
 
 _MODEL_SUFFIX = ".keras"
+_RELATIVE_SQLITE = re.compile(r"(sqlite:///)([^/:?][^?]*)(.*)")
 _USER_AND_PASSWORD = re.compile(r"(://[^:/@]*:).*@")
 _PASSWORD_OPTION = re.compile(r"([?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
 
@@ -82,6 +83,13 @@ class Settings(BaseSettings):
         except OSError as error:
             raise ValueError(f"{error.strerror}; choose another folder") from error
         raise ValueError(f"{there} is a file, not a folder; choose another folder")
+
+    @field_validator("ledger")
+    @classmethod
+    def _absolute(cls, url: str | None) -> str | None:
+        # The same for a database file: the processes that open it run in other folders.
+        file = _RELATIVE_SQLITE.match(url) if url else None
+        return url if file is None else f"{file[1]}{Path(file[2]).absolute()}{file[3]}"
 
     @field_validator("model")
     @classmethod

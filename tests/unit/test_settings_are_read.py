@@ -70,6 +70,12 @@ def test_two_ways_to_write_a_folder_are_one_folder(empty_folder: Path):
         assert settings == read_settings(state="b", inbox="b/in", outbox="b/out")
 
 
+def test_a_database_file_means_the_same_for_every_process(empty_folder: Path):
+    assert read_settings(ledger="sqlite:///a/l.db").ledger_url == f"sqlite:///{empty_folder}/a/l.db"
+    for whole in ("sqlite:////var/l.db", "postgresql+psycopg://anna@db/x"):
+        assert read_settings(ledger=whole).ledger_url == whole
+
+
 def test_the_file_of_a_model_means_the_same_for_every_process(empty_folder: Path):
     (empty_folder / "fast").mkdir()
     assert read_settings(model="fast").model == "fast"
