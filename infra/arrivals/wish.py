@@ -25,7 +25,7 @@ class Wish:
     model: str = "fast"  # a shipped name, or the path of a .keras file
     scale: int = 2
     output_format: str | None = None  # one of FORMATS; None keeps each image's own
-    tonight: bool = False  # wait for the night run
+    tonight: bool = False  # remembered; there is no night run yet
     note: str = ""  # shown wherever the batch is
 
 
