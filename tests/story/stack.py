@@ -21,7 +21,7 @@ from infra.processes import marked
 from infra.records import Ledger
 from infra.records.tables import Batch
 from infra.settings import Settings
-from infra.states import OPEN_BATCHES
+from infra.states import OPEN_BATCHES, EventKind
 
 SPOTLIFT = Path(sys.executable).with_name("spotlift")
 PATIENCE = 120.0
@@ -143,6 +143,11 @@ class Stack:
 
         found: list[FlowRun] = self.eventually(f"the runs of {batch} end", ended)
         return found
+
+    def restarts(self, batch: Batch) -> int:
+        """How often a dead run of the batch was replaced, over its whole story."""
+        diary = self.ledger.events(batch_id=batch.id, most=100_000)
+        return sum(event.kind is EventKind.BATCH_RESTARTED for event in diary)
 
     def task_runs(self, run: FlowRun) -> list[TaskRun]:
         """The task runs of a flow run."""

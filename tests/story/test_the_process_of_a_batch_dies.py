@@ -21,7 +21,7 @@ def test_another_run_goes_on_with_what_is_missing(stack: Stack, tmp_path: Path):
 
     row = stack.ended(batch)
     assert row.state is BatchState.DONE
-    assert row.restarts == 1
+    assert stack.restarts(row) == 1
     after = stack.results(batch)
     assert len(after) == PICTURES
     assert {name: after[name] for name in before} == before
