@@ -15,8 +15,8 @@ run: setup  ## set up, and enhance the sample batch through the whole local stac
 	@$(BIN)/spotlift submit samples/first-batch --wait --fetch results
 	@echo "The stack stays up to be looked at; 'make down' ends it."
 
-test: setup lint  ## set up, and run every test
-	$(BIN)/pytest
+test: setup lint  ## set up, and run every test; the stories in one process, all else in the other
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 bench: setup  ## measure; prints ratios against a baseline of the same run
 	$(BIN)/python -m tests.bench

@@ -146,9 +146,11 @@ class Enhancing:
             raise LostMachine(f"machine {lost.machine} is gone; what is missing goes to another one") from lost
         except dispatch.TookTooLong as slow:
             end = AttemptEnd.TIMED_OUT
+            if hand.machine is None:
+                raise LostMachine(f"{slow}; it is sent again") from slow
             self._suspect(attempt.id, hand)
             with suppress(dispatch.PoolGone):
-                dispatch.send_away(client, str(hand.machine))
+                dispatch.send_away(client, hand.machine)
             raise LostMachine(f"machine {hand.machine} was sent away: {slow}; it goes on elsewhere") from slow
         except dispatch.PoolGone as gone:
             end = AttemptEnd.MACHINE_LOST

@@ -12,6 +12,13 @@ import psycopg
 import pytest
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several processes (`pytest -n 2`), let one of them tell all the stories, on the one stack they share."""
+    for item in items:
+        if Path(__file__).parent / "story" in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("story"))
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """The address of a real Postgres server on a Unix socket in a temporary folder; it ends with them."""
