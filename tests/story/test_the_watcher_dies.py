@@ -26,7 +26,7 @@ def test_the_next_shift_takes_over_at_once(stack: Stack, tmp_path: Path):
     print(f"another watcher was at work after {time.monotonic() - killed:.1f} s")
     assert stack.ended(running).state is BatchState.DONE
     assert stack.ended(handed_in_meanwhile).state is BatchState.DONE
-    assert stack.ledger.batch(running).restarts == 0
+    assert stack.restarts(stack.ledger.batch(running)) == 0
 
 
 def _holder(stack: Stack) -> str | None:
