@@ -176,7 +176,7 @@ MOVES: Final[Mapping[type[State], Mapping[State, Mapping[State, str]]]] = {
             BatchState.CANCELLED: "nothing of it is in flight any more",
         },
         BatchState.DONE: {
-            BatchState.ARRIVED: "retry: images were added since",
+            BatchState.ARRIVED: "retried, for images that were added since",
         },
         BatchState.DONE_WITH_REJECTS: {
             BatchState.ARRIVED: "retried, for its rejected images",
