@@ -33,6 +33,8 @@ HANDOVER = timedelta(seconds=15)
 """How long a shift goes on when the next one has begun: a run takes some seconds to start."""
 HANDOVER_DEADLINE = timedelta(seconds=60)
 """How long a shift waits for the one before it to end."""
+PAUSE_BEFORE_FAILING = 10.0
+"""Seconds."""
 KEEPER_BEGINS_WITHIN = timedelta(seconds=60)
 """A keeper that holds no lease after this time has died."""
 
@@ -61,6 +63,9 @@ def watch_inbox() -> str:
         watcher.sweep(_now())
         while (now := _now()) < end and watcher.look_as(holder, now):
             time.sleep(settings.look_every)
+    except Exception:
+        time.sleep(PAUSE_BEFORE_FAILING)  # the next shift begins at once: do not flood the list of runs
+        raise
     finally:
         with suppress(LedgerUnreachable):  # it runs out by itself
             watcher.ledger.let_go(WATCHER, holder)
