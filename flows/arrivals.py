@@ -113,17 +113,16 @@ class Watcher:
     def care(self, now: datetime) -> None:
         """Give every open batch what it needs, and the pool a keeper while there is one."""
         batches = self.ledger.batches()
-        waiting = [batch for batch in batches if batch.state in OPEN_BATCHES]
         for batch in batches:
             try:
-                if batch in waiting:
+                if batch.state in OPEN_BATCHES:
                     self._care_for(batch, now)
                 elif batch.state is BatchState.FAILED and batch.flow_run_id is None:
                     run = self.runs.show_refused(batch.name, batch.message)
                     self.ledger.attach_run(batch.id, str(run), now)
             except (IllegalMove, Refused):
                 continue  # it moved on since it was read; the next look sees where it is
-        if waiting or self.ledger.lives(open_only=True):
+        if any(batch.state in OPEN_BATCHES for batch in batches) or self.ledger.lives(open_only=True):
             self._call_keeper(now)
 
     def _say_once(self, what: str) -> None:
