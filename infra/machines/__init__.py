@@ -1,0 +1,1 @@
+"""Rents machines of Compute Engine, looks at them and gives them back, through the official client only."""
