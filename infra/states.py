@@ -85,17 +85,25 @@ class MachineState(StrEnum):
 
 
 class MachineEnd(StrEnum):
-    """Why a machine was given back or went away."""
+    """Why a machine was given back, went away or never came. Each kind of trouble has a budget of its own."""
 
     IDLE = "IDLE"  # it had no work for the whole idle window
     POOL_CLOSED = "POOL_CLOSED"  # the life of its pool ended
+    BUDGET = "BUDGET"  # the money of the day is spent
     PREEMPTED = "PREEMPTED"  # the cloud took it back
-    BOOT_FAILED = "BOOT_FAILED"  # it ran, but its worker never checked in
+    BOOT_FAILED = "BOOT_FAILED"  # its worker did not check in before the boot deadline
+    HUNG = "HUNG"  # the cloud says that it runs, but its worker has left the scheduler
     LOST = "LOST"  # it vanished from the listing without a reason known to us
-    NEVER_CREATED = "NEVER_CREATED"  # the call was refused: stockout, quota, bad request
-    CANCELLED = "CANCELLED"  # the work it was rented for was cancelled
+    STOPPED_ITSELF = "STOPPED_ITSELF"  # its own watchdog, or the system on it, powered it off
     MAX_RUN_DURATION = "MAX_RUN_DURATION"  # the cloud's own time limit ended it
-    ORPHAN = "ORPHAN"  # it was found running although nobody needed it
+    STOCKOUT = "STOCKOUT"  # never created: its zone had none
+    QUOTA = "QUOTA"  # never created: the project may not have more
+    REFUSED = "REFUSED"  # never created: no permission, no such image, a bad request
+    NEVER_CREATED = "NEVER_CREATED"  # never created, for another reason; the message says which
+
+
+NEVER_CAME: Final = frozenset({MachineEnd.STOCKOUT, MachineEnd.QUOTA, MachineEnd.REFUSED, MachineEnd.NEVER_CREATED})
+"""Ends of machines that cost nothing, because there never was one."""
 
 
 class LifeState(StrEnum):
@@ -146,6 +154,8 @@ class EventKind(StrEnum):
     MACHINE_MOVED = "MACHINE_MOVED"  # the cloud says it is in another state
     MACHINE_CHECKED_IN = "MACHINE_CHECKED_IN"  # its worker reached the scheduler
     MACHINE_TERMINATED = "MACHINE_TERMINATED"  # it is gone, and why
+    ORPHAN_FOUND = "ORPHAN_FOUND"  # a machine with our label that no row knows is given back
+    POOL_WAITS = "POOL_WAITS"  # there is work, and no more machines can be rented; the message says why
     LIFE_MOVED = "LIFE_MOVED"  # a life of the pool opens or closes
     LEASE_TAKEN_OVER = "LEASE_TAKEN_OVER"  # a lease ran out under its holder, and another one took it
 

@@ -15,7 +15,7 @@ from infra.records.errors import (
 )
 from infra.records.ledger import Ledger
 from infra.records.tables import Attempt, Batch, Chunk, Event, Image, Life, Machine
-from infra.records.values import ImageOutcome, NewChunk, NewImage, Progress
+from infra.records.values import ImageOutcome, NewChunk, NewImage, Progress, WaitingWork
 
 __all__ = [
     "Attempt",
@@ -38,4 +38,5 @@ __all__ = [
     "Progress",
     "Refused",
     "Unknown",
+    "WaitingWork",
 ]

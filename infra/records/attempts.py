@@ -10,7 +10,7 @@ from sqlmodel import col
 
 from infra.records.diary import Verbs, counted, get, line, note
 from infra.records.errors import BatchStopped, Fenced, Unknown
-from infra.records.tables import Attempt, Batch, Chunk, Event, Image
+from infra.records.tables import Attempt, Batch, Chunk, Event, Image, Machine
 from infra.records.values import ImageOutcome
 from infra.states import (
     OPEN_CHUNKS,
@@ -20,6 +20,7 @@ from infra.states import (
     ChunkState,
     EventKind,
     ImageState,
+    MachineEnd,
     check_move,
 )
 
@@ -92,20 +93,29 @@ class AttemptVerbs(Verbs):
     def end_attempt(self, attempt_id: int, end: AttemptEnd, now: datetime, machine: str | None = None) -> Chunk:
         """End a try. Its chunk is DONE when none of its images waits, else WAITING for the next attempt.
 
-        Harmless when it ended in the same way already; raises `Fenced` when it ended in another way.
+        One that lost a machine which is known to be preempted ends as PREEMPTED. Harmless when it ended in the same
+        way already; raises `Fenced` when it ended in another way.
         """
         with self._database.writing() as session:
             attempt = get(session, Attempt, attempt_id)
             chunk = get(session, Chunk, attempt.chunk_id)
             if attempt.state is AttemptState.OPEN:
                 attempt.machine = machine or attempt.machine
-                _end(session, attempt, chunk, end, now)
-            elif attempt.end is not end:
+                _end(session, attempt, chunk, _why(session, attempt, end), now)
+            elif attempt.end is not _why(session, attempt, end):
                 raise Fenced(
                     f"Attempt {attempt.number} of chunk {chunk.number} ended as {attempt.end} already, "
                     f"so it cannot end as {end}."
                 )
             return chunk
+
+
+def _why(session: Session, attempt: Attempt, end: AttemptEnd) -> AttemptEnd:
+    """The cause of an end, where the ledger knows more than the attempt, which only saw a connection break."""
+    if end is not AttemptEnd.MACHINE_LOST or attempt.machine is None:
+        return end
+    cause = session.scalar(select(col(Machine.end)).where(col(Machine.name) == attempt.machine))
+    return AttemptEnd.PREEMPTED if cause is MachineEnd.PREEMPTED else end
 
 
 def suspend_work(session: Session, batch: Batch, end: AttemptEnd, now: datetime) -> None:

@@ -3,16 +3,29 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
 from infra.records.diary import Verbs, counted, get, note
 from infra.records.errors import Refused, Unknown
-from infra.records.tables import Life, Machine
-from infra.states import EventKind, LifeEnd, LifeState, MachineEnd, MachineState, check_move
+from infra.records.tables import Attempt, Batch, Chunk, Image, Life, Machine
+from infra.records.values import WaitingWork
+from infra.states import (
+    OPEN_CHUNKS,
+    AttemptEnd,
+    BatchState,
+    EventKind,
+    LifeEnd,
+    LifeState,
+    MachineEnd,
+    MachineState,
+    check_move,
+)
 
 _USABLE = (LifeState.OPENING, LifeState.OPEN)
+_UNREAD = BatchState.ARRIVED
+_WANTS_MACHINES = (BatchState.ARRIVED, BatchState.REGISTERED, BatchState.RUNNING)
 
 
 class LifeVerbs(Verbs):
@@ -67,6 +80,25 @@ class LifeVerbs(Verbs):
             _tell_life(session, life, now, end=life.end)
             return life
 
+    def pool_waits(self, life_id: int, why: str, now: datetime, *, for_good: bool = False) -> None:
+        """Remember why no more machines can be rented, and whether a person must act; nothing when all is well.
+
+        The diary hears of it when it changes.
+        """
+        with self._database.writing() as session:
+            life = get(session, Life, life_id)
+            if (life.details.get("waits", ""), life.details.get("for_good", False)) == (why, for_good):
+                return
+            life.details = {**life.details, "waits": why, "for_good": for_good}
+            if why:
+                note(session, now, EventKind.POOL_WAITS, why, life, for_good=for_good)
+
+    def found_orphan(self, life_id: int, name: str, zone: str, now: datetime) -> None:
+        """Write down that a machine with our label, which no row knows, is given back."""
+        with self._database.writing() as session:
+            said = f"Machine {name} ({zone}) carries our label, and no row knows it: it is given back."
+            note(session, now, EventKind.ORPHAN_FOUND, said, get(session, Life, life_id), name=name, zone=zone)
+
     def life(self, life_id: int) -> Life:
         """The life of that number; raises `Unknown`."""
         with self._database.reading() as session:
@@ -98,7 +130,11 @@ class MachineVerbs(Verbs):
         zone: str,
         machine_type: str,
         spot: bool,
+        gpu: str | None = None,
+        gpus: int = 0,
         price_per_hour: float | None = None,
+        on_demand_per_hour: float | None = None,
+        request_id: str = "",
         details: dict[str, Any] | None = None,
         now: datetime,
     ) -> Machine | None:
@@ -118,8 +154,12 @@ class MachineVerbs(Verbs):
                 name=name,
                 zone=zone,
                 machine_type=machine_type,
+                gpu=gpu,
+                gpus=gpus,
                 spot=spot,
                 price_per_hour=price_per_hour,
+                on_demand_per_hour=on_demand_per_hour,
+                request_id=request_id,
                 state=MachineState.REQUESTED,
                 requested_at=now,
                 details=details or {},
@@ -130,6 +170,16 @@ class MachineVerbs(Verbs):
             note(session, now, EventKind.MACHINE_REQUESTED, said, machine, state=machine.state)
             return machine
 
+    def is_ordered(self, machine_id: int, operation: str, now: datetime) -> Machine:
+        """The cloud has accepted the order, and creates the machine in that operation."""
+        with self._database.writing() as session:
+            machine = get(session, Machine, machine_id)
+            if machine.operation is None:
+                machine.operation = operation
+                said = f"The cloud has accepted the order of machine {machine.name}."
+                note(session, now, EventKind.MACHINE_MOVED, said, machine, state=machine.state, operation=operation)
+            return machine
+
     def move_machine(
         self,
         machine_id: int,
@@ -137,29 +187,34 @@ class MachineVerbs(Verbs):
         now: datetime,
         *,
         end: MachineEnd | None = None,
-        pid: int | None = None,
+        reason: str = "",
         details: dict[str, Any] | None = None,
     ) -> Machine:
         """Note what the cloud says about a machine. Harmless when it says the same again.
 
-        Why it ends is told with STOPPING or TERMINATED; the first reason stays. Raises `IllegalMove`, and
-        `Refused` when a machine would be TERMINATED without a reason.
+        Why it ends is told with STOPPING or TERMINATED, `reason` in words; the first that is told stays. Attempts
+        that lost a machine to a preemption are told so. Raises `IllegalMove`, and `Refused` when a machine would be
+        TERMINATED without a reason.
         """
         with self._database.writing() as session:
             machine = get(session, Machine, machine_id)
-            machine.pid = machine.pid if pid is None else pid
             machine.details = {**machine.details, **(details or {})}
             if machine.state is to:
                 return machine
             came_from = machine.state
             machine.state = check_move(f"Machine {machine.name}", came_from, to)
-            machine.end = machine.end or end
+            if machine.end is None and end is not None:
+                machine.end, machine.reason = end, reason
             if to is MachineState.RUNNING:
                 machine.started_at = machine.started_at or now
+            if to is MachineState.STOPPING:
+                machine.stopping_at = now
             if to is MachineState.TERMINATED:
                 if machine.end is None:
                     raise Refused(f"Machine {machine.name} cannot be TERMINATED without a reason.")
                 machine.ended_at = now
+            if machine.end is MachineEnd.PREEMPTED:
+                _blame_the_preemption(session, machine)
             _tell_machine(session, machine, came_from, now)
             return machine
 
@@ -177,6 +232,68 @@ class MachineVerbs(Verbs):
         """The machine of that name; raises `Unknown`."""
         with self._database.reading() as session:
             return _machine(session, name)
+
+    def find_machine(self, name: str) -> Machine | None:
+        """The machine of that name, or None."""
+        with self._database.reading() as session:
+            return session.scalars(select(Machine).where(col(Machine.name) == name)).one_or_none()
+
+    def machines_since(self, since: datetime) -> list[Machine]:
+        """The machines of all lives that are not TERMINATED, or were so only after that moment; oldest first."""
+        lasts = or_(col(Machine.ended_at).is_(None), col(Machine.ended_at) >= since)
+        with self._database.reading() as session:
+            return list(session.scalars(select(Machine).where(lasts).order_by(col(Machine.id))))
+
+    def waiting_work(self) -> list[WaitingWork]:
+        """What the open batches still need, batch by batch; one that was not read yet needs nobody knows what."""
+        chunks = (
+            select(
+                col(Chunk.batch_id), func.count().label("chunks"), func.sum(col(Chunk.pixels)).label("pixels")
+            )
+            .where(col(Chunk.state).in_(OPEN_CHUNKS))
+            .group_by(col(Chunk.batch_id))
+            .subquery()
+        )  # fmt: skip
+        query = (
+            select(col(Batch.name), col(Batch.state), col(Batch.model), chunks.c.chunks, chunks.c.pixels)
+            .outerjoin(chunks, chunks.c.batch_id == col(Batch.id))
+            .where(col(Batch.state).in_(_WANTS_MACHINES))
+        )
+        with self._database.reading() as session:
+            return [
+                WaitingWork(row.name, row.model, int(row.chunks or 0), int(row.pixels or 0), row.state is _UNREAD)
+                for row in session.execute(query)
+            ]
+
+    def worked_seconds(self, life_id: int) -> dict[str, float]:
+        """How long each machine of a life worked on images that it finished."""
+        names = select(col(Machine.name)).where(col(Machine.life_id) == life_id)
+        query = (
+            select(col(Image.machine), func.sum(col(Image.seconds)))
+            .where(col(Image.machine).in_(names))
+            .group_by(col(Image.machine))
+        )
+        with self._database.reading() as session:
+            return {str(name): float(seconds or 0) for name, seconds in session.execute(query)}
+
+    def lost_attempts(self, life_id: int) -> list[tuple[str, float]]:
+        """For each attempt that lost a machine of this life: its name, and the seconds since its last image."""
+        names = select(col(Machine.name)).where(col(Machine.life_id) == life_id)
+        lost = col(Attempt.end).in_([AttemptEnd.MACHINE_LOST, AttemptEnd.PREEMPTED])
+        last = (
+            select(func.max(col(Image.finished_at)))
+            .where(col(Image.chunk_id) == col(Attempt.chunk_id), col(Image.attempt) == col(Attempt.number))
+            .correlate(Attempt)
+            .scalar_subquery()
+        )
+        query = select(Attempt, last.label("last")).where(lost, col(Attempt.machine).in_(names))
+        with self._database.reading() as session:
+            found = session.execute(query).all()
+        return [
+            (str(attempt.machine), max(0.0, (attempt.ended_at - (last or attempt.opened_at)).total_seconds()))
+            for attempt, last in found
+            if attempt.ended_at is not None
+        ]
 
     def machines(self, life_id: int | None = None, *, open_only: bool = False) -> list[Machine]:
         """The machines of one life or of all, all or those that are not TERMINATED, oldest first."""
@@ -206,6 +323,15 @@ def _machine(session: Session, name: str) -> Machine:
     return machine
 
 
+def _blame_the_preemption(session: Session, machine: Machine) -> None:
+    """Attempts learn of a lost connection before anybody knows why it was lost."""
+    session.execute(
+        update(Attempt)
+        .where(col(Attempt.machine) == machine.name, col(Attempt.end) == AttemptEnd.MACHINE_LOST)
+        .values(end=AttemptEnd.PREEMPTED)
+    )
+
+
 def _tell_life(session: Session, life: Life, now: datetime, **details: Any) -> None:
     said = f"Life {life.id} of the pool is {life.state}" + (f" ({life.end})." if life.end else ".")
     note(session, now, EventKind.LIFE_MOVED, said, life, state=life.state, **details)
@@ -215,5 +341,7 @@ def _tell_machine(session: Session, machine: Machine, came_from: MachineState, n
     gone = machine.state is MachineState.TERMINATED
     kind = EventKind.MACHINE_TERMINATED if gone else EventKind.MACHINE_MOVED
     said = f"Machine {machine.name} is {machine.state}" + (f" ({machine.end})." if machine.end else ".")
+    if machine.reason and came_from is not MachineState.STOPPING:
+        said += f" {machine.reason}"
     details = {"from": came_from, "state": machine.state, "end": machine.end}
     note(session, now, kind, said, machine, **details)

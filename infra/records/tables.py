@@ -185,7 +185,7 @@ class Attempt(Row, table=True):
     number: int  # 1, 2, … for the chunk
     state: AttemptState = _state(AttemptState)
     end: AttemptEnd | None = _end(AttemptEnd)
-    machine: str | None = None  # name, once known
+    machine: str | None = Field(default=None, index=True)  # name, once known
     opened_at: datetime = Field(sa_type=UTCDateTime)
     ended_at: datetime | None = _when()
     images_done: int = 0  # images this attempt settled
@@ -210,22 +210,28 @@ class Machine(Row, table=True):
     """One rented machine; the row is written before the call that costs money."""
 
     __tablename__ = "machine"
-    __table_args__ = (Index(None, "life_id", "state"),)
+    __table_args__ = (Index(None, "life_id", "state"), Index(None, "ended_at"))
 
     id: int = _key()
     life_id: int = Field(foreign_key="life.id")
     name: str = Field(unique=True)
     zone: str
     machine_type: str
+    gpu: str | None = None  # `nvidia-l4`, …; None: it has none
+    gpus: int = 0
     spot: bool
-    price_per_hour: float | None = None  # in the currency of the price list
+    price_per_hour: float | None = None  # US dollars, as rented; None: no price is known
+    on_demand_per_hour: float | None = None  # what the same machine would have cost on demand
     state: MachineState = _state(MachineState)
     end: MachineEnd | None = _end(MachineEnd)
+    reason: str = ""  # more about the end, in words
+    request_id: str = ""  # asking the cloud twice with it makes one machine
+    operation: str | None = None  # of its creation, once the cloud has accepted it
     requested_at: datetime = Field(sa_type=UTCDateTime)
     started_at: datetime | None = _when()  # first seen RUNNING
     checked_in_at: datetime | None = _when()  # its worker reached the scheduler
+    stopping_at: datetime | None = _when()  # told to go, or seen on its way out
     ended_at: datetime | None = _when()
-    pid: int | None = None  # of a local machine process
     details: dict[str, Any] = _json(dict)
 
 

@@ -48,6 +48,17 @@ class ImageOutcome:
 
 
 @dataclass(frozen=True)
+class WaitingWork:
+    """What an open batch still needs of the pool."""
+
+    batch: str
+    model: str
+    chunks: int  # that are not DONE
+    pixels: int  # input pixels in those chunks
+    unread: bool  # it has just arrived: nobody knows yet what it needs
+
+
+@dataclass(frozen=True)
 class Progress:
     """How far a batch is. Pixels are input pixels of images whose size is known."""
 

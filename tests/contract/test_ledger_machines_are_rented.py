@@ -40,8 +40,8 @@ def test_a_machine_walks_through_its_life(ledger: Ledger, noon: datetime) -> Non
     machine = rent(ledger, open_life(ledger, noon), "m1", noon)
     assert machine is not None
     later = noon + timedelta(minutes=1)
-    ledger.move_machine(machine.id, MachineState.PROVISIONING, noon, details={"operation": "op-1"})
-    ledger.move_machine(machine.id, MachineState.RUNNING, later, pid=42, details={"ip": "10.0.0.2"})
+    ledger.move_machine(machine.id, MachineState.PROVISIONING, noon, details={"host": "h-1"})
+    ledger.move_machine(machine.id, MachineState.RUNNING, later, details={"ip": "10.0.0.2"})
     ledger.move_machine(machine.id, MachineState.RUNNING, later + timedelta(minutes=9))
     ledger.check_in("m1", later)
     with pytest.raises(IllegalMove, match="m1 is RUNNING and cannot become STAGING"):
@@ -49,8 +49,8 @@ def test_a_machine_walks_through_its_life(ledger: Ledger, noon: datetime) -> Non
     ledger.move_machine(machine.id, MachineState.STOPPING, later, end=MachineEnd.PREEMPTED)
     ledger.move_machine(machine.id, MachineState.TERMINATED, later, end=MachineEnd.LOST)
     machine = ledger.machine("m1")
-    assert (machine.end, machine.pid, machine.started_at) == (MachineEnd.PREEMPTED, 42, later)
-    assert machine.details == {"operation": "op-1", "ip": "10.0.0.2"}
+    assert (machine.end, machine.stopping_at, machine.started_at) == (MachineEnd.PREEMPTED, later, later)
+    assert machine.details == {"host": "h-1", "ip": "10.0.0.2"}
     kinds = [event.kind for event in ledger.events(life_id=machine.life_id)][2:]
     moved, came, gone = EventKind.MACHINE_MOVED, EventKind.MACHINE_CHECKED_IN, EventKind.MACHINE_TERMINATED
     assert kinds == [EventKind.MACHINE_REQUESTED, moved, moved, came, moved, gone]
