@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -28,6 +28,13 @@ _USER_AND_PASSWORD = re.compile(r"(://[^:/@]*:).*@")
 _PASSWORD_OPTION = re.compile(r"([?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
 
 Seconds = Annotated[float, Field(gt=0)]
+Dollars = Annotated[float, Field(ge=0)]
+Cloud = Literal["emulator", "google"]
+
+_LABEL = r"^[a-z][-_a-z0-9]{0,62}$"
+_ZONES = "us-central1-a,us-central1-b,us-east1-b,us-east4-a,us-west1-a"
+"""Zones with L4 GPUs in four regions; those that do not offer the machine type are passed over."""
+_BOOT_IMAGE = "projects/deeplearning-platform-release/global/images/family/common-cu128-ubuntu-2204-nvidia-570"
 
 
 class SettingsError(Exception):
@@ -53,11 +60,39 @@ class Settings(BaseSettings):
     quiet: Seconds = Field(3.0, description="seconds without a change after which a folder counts as complete")
     look_every: Seconds = Field(1.0, description="seconds between two looks into the inbox")
 
+    # The cloud
+    cloud: Cloud = Field("emulator", description="where machines are rented: emulator (this computer) or google")
+    project: str = Field("spotlift-local", description="Google Cloud project that machines are rented in")
+    emulator_port: int = Field(4201, ge=1, le=65535, description="port of the emulator of Compute Engine")
+    pool: str = Field("spotlift", pattern=_LABEL, description="label of our machines; one per controller in a project")
+    controller: str = Field("127.0.0.1", description="address under which machines reach this computer")
+    prices: Path | None = Field(None, description="price list to use instead of the shipped one")
+
+    # A machine
+    machine_type: str = Field("g2-standard-4", description="machine type of Compute Engine")
+    gpu: str | None = Field(None, description="GPU to attach [what the machine type brings]")
+    gpus: int = Field(1, ge=1, le=16, description="how many of that GPU to attach")
+    zones: str = Field(_ZONES, description="zones to rent in, separated by commas")
+    spot: bool = Field(True, description="rent spot machines; false: on demand")
+    boot_image: str = Field(_BOOT_IMAGE, description="boot image, of a family or a single one")
+    worker_image: str | None = Field(None, description="container image [worker:VERSION in the project's registry]")
+    network: str = Field("global/networks/default", description="network of the machines")
+    subnetwork: str | None = Field(None, description="subnetwork of the machines")
+    external_address: bool = Field(False, description="give machines an external address")
+    service_account: str | None = Field(None, description="account that machines act as [none]")
+    max_run: Seconds = Field(43_200.0, description="seconds after which the cloud deletes a machine, whatever happens")
+    machine_threads: int | None = Field(None, ge=1, description="TensorFlow threads each [emulator: cores ÷ machines]")
+
     # The pool
-    machines: int = Field(2, ge=1, le=64, description="machine processes of the local pool")
-    machine_threads: int | None = Field(None, ge=1, description="TensorFlow threads each [cores ÷ machines]")
-    idle_window: Seconds = Field(300.0, description="seconds without work after which the pool gives back all")
-    boot_deadline: Seconds = Field(120.0, description="seconds within which a machine must check in")
+    machines: int = Field(2, ge=1, le=200, description="machines at most")
+    least_machines: int = Field(1, ge=1, le=200, description="machines to rent as soon as there is work")
+    idle_window: Seconds | Literal["auto"] = Field(
+        300.0, description="seconds without work after which a machine is given back; auto: as long as booting takes"
+    )
+    boot_deadline: Seconds = Field(600.0, description="seconds within which a machine must check in")
+    stockout_pause: Seconds = Field(30.0, description="seconds after a stockout; doubled with each further one")
+    budget_per_hour: Dollars | None = Field(None, description="US dollars an hour that machines may cost together")
+    budget_per_day: Dollars | None = Field(None, description="US dollars that may be spent within 24 hours")
 
     # The work
     model: str = Field("fast", description="model of batches that do not name one: a shipped name or a .keras file")
@@ -67,7 +102,7 @@ class Settings(BaseSettings):
     attempts: int = Field(20, ge=1, description="attempts per chunk; lost machines use them up")
     restarts: int = Field(5, ge=0, description="times that a batch whose run died is started again by itself")
 
-    @field_validator("state", "inbox", "outbox")
+    @field_validator("state", "inbox", "outbox", "prices")
     @classmethod
     def _resolved(cls, path: Path | None) -> Path | None:
         # Resolved, because the state folder marks the processes of a stack: one folder, one mark.
@@ -132,8 +167,10 @@ class Settings(BaseSettings):
 
     @property
     def threads(self) -> int:
-        """TensorFlow threads of one local machine."""
-        return self.machine_threads or max(1, (os.cpu_count() or 1) // self.machines)
+        """TensorFlow threads of one machine; 0: all that it has. Emulated machines share this computer's cores."""
+        if self.machine_threads is not None or self.cloud == "google":
+            return self.machine_threads or 0
+        return max(1, (os.cpu_count() or 1) // self.machines)
 
     def shown(self) -> dict[str, Any]:
         """Every setting as JSON knows it, for people to see: without the password of the ledger."""

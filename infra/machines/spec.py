@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
+
+from infra.machines.errors import CloudError
 
 
 @dataclass(frozen=True)
@@ -77,3 +80,21 @@ class Listing:
     instances: Mapping[str, Instance]
     """By name."""
     silent_zones: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How far an operation is, and how it ended."""
+
+    done: bool
+    error: CloudError | None = None
+
+
+class Departure(StrEnum):
+    """Why a machine is gone or going, by the cloud's own records."""
+
+    PREEMPTED = "PREEMPTED"  # the cloud took it back
+    DELETED = "DELETED"  # somebody deleted or stopped it through the API
+    STOPPED_ITSELF = "STOPPED_ITSELF"  # it powered itself off
+    TIME_LIMIT = "TIME_LIMIT"  # its maxRunDuration was over
+    UNKNOWN = "UNKNOWN"  # the records do not say

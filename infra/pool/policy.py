@@ -1,0 +1,209 @@
+"""How many machines the waiting work deserves, which to rent, and which to give back.
+
+Pure: values in, a decision out, `now` is an argument. The same facts always give the same decision, so a step that
+is repeated after a crash decides the same again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from math import ceil
+
+from infra.pool.zones import Past, Trouble, Zone, best_zone, trouble_everywhere
+from infra.states import MachineEnd
+
+WORTH = 3.0
+"""A machine is rented for work that keeps it busy at least so many times as long as it takes to boot."""
+MISSED_FOR = timedelta(seconds=60)
+"""So long may a machine that the cloud says runs be unknown to the scheduler before it is given back."""
+
+
+class Stage(StrEnum):
+    """Where a machine is for whoever needs it."""
+
+    COMING = "COMING"  # asked for, or booting: it counts, so that nobody asks twice
+    SERVING = "SERVING"  # checked in, and the scheduler has it
+    MISSED = "MISSED"  # checked in once, and the scheduler has it no more
+    LEAVING = "LEAVING"  # told to go, or on its way out
+
+
+@dataclass(frozen=True)
+class Work:
+    """What waits for machines."""
+
+    seconds: float
+    """Of one GPU, at the measured speed."""
+    chunks: int
+    """That are not done: more GPUs than chunks are of no use."""
+    unread: int
+    """Batches of which nobody knows yet what they need."""
+
+    @property
+    def waits(self) -> bool:
+        return self.chunks > 0 or self.unread > 0
+
+
+@dataclass(frozen=True)
+class Held:
+    """A machine that is not gone yet."""
+
+    name: str
+    zone: str
+    stage: Stage
+    requested_at: datetime
+    price: float | None = None
+    """US dollars per hour."""
+    since: datetime | None = None
+    """SERVING: since when it has no work, None while it has. MISSED: since when it is missed."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a person has set, and what was measured."""
+
+    maximum: int
+    idle_window: timedelta
+    boot_deadline: timedelta
+    boot_seconds: float
+    """From the request to the check-in, as measured; it says what a machine costs before it works."""
+    least: int = 1
+    """Machines to rent as soon as there is any work for them."""
+    gpus: int = 1
+    """Of one machine; each works on a chunk of its own."""
+    budget_per_hour: float | None = None
+    budget_per_day: float | None = None
+    pause: timedelta = timedelta(seconds=30)
+    """After a first stockout; doubled with each further one."""
+
+
+@dataclass(frozen=True)
+class Return:
+    """A machine to give back, and why."""
+
+    name: str
+    end: MachineEnd
+    reason: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to be done now."""
+
+    rent: tuple[str, ...] = ()
+    """The zones of the machines to rent."""
+    give_back: tuple[Return, ...] = ()
+    waits: str = ""
+    """Why fewer machines are rented than the work deserves: a sentence with what to do; empty when all is well."""
+    for_good: bool = False
+    """Whether that lasts until a person has changed something."""
+
+
+def decide(
+    work: Work,
+    machines: Sequence[Held],
+    zones: Sequence[Zone],
+    history: Sequence[Past],
+    limits: Limits,
+    spent_today: float,
+    now: datetime,
+) -> Decision:
+    """Rent for the work that waits; return what is overdue, missed, too dear, or idle for the whole window.
+
+    `history`: the machines of the last day, of this life and of earlier ones. `spent_today`: US dollars in the last
+    24 hours.
+    """
+    if limits.budget_per_day is not None and spent_today >= limits.budget_per_day:
+        said = (
+            f"${spent_today:.2f} were spent within 24 hours, and the budget is ${limits.budget_per_day:.2f}: "
+            "no machine is rented until less was, or budget_per_day is raised"
+        )
+        everything = tuple(Return(m.name, MachineEnd.BUDGET, said) for m in machines if m.stage is not Stage.LEAVING)
+        return Decision(give_back=everything, waits=said if work.waits else "")
+    back = _overdue(machines, limits, now) + _missed(machines, now) + _idle(work, machines, limits, now)
+    going = {returned.name for returned in back}
+    staying = [m for m in machines if m.stage in (Stage.COMING, Stage.SERVING) and m.name not in going]
+    missing = wanted(work, limits) - len(staying)
+    if missing <= 0:
+        return Decision(give_back=tuple(back))
+    # Whatever is not gone yet counts, also what is on its way out: there are never more machines than allowed.
+    room = limits.maximum - len(machines)
+    rent, waits, for_good = _rent(min(missing, room), machines, zones, history, limits, now)
+    return Decision(rent, tuple(back), waits, for_good and not staying)
+
+
+def wanted(work: Work, limits: Limits) -> int:
+    """How many machines the work deserves, whatever they cost and wherever they are."""
+    if not work.waits:
+        return 0
+    by_time = ceil(work.seconds / (WORTH * max(1.0, limits.boot_seconds)) / limits.gpus)
+    most = limits.maximum
+    if not work.unread:
+        most = min(most, ceil(work.chunks / limits.gpus))
+    return max(1, min(max(by_time, limits.least), most))
+
+
+def _rent(
+    count: int, machines: Sequence[Held], zones: Sequence[Zone], history: Sequence[Past], limits: Limits, now: datetime
+) -> tuple[tuple[str, ...], str, bool]:
+    """Zones for so many machines; if they are fewer, why."""
+    if count > 0 and (trouble := trouble_everywhere(history, limits.pause, now)) is not None:
+        return (), trouble.said, trouble.for_good
+    held = [machine.zone for machine in machines if machine.stage is not Stage.LEAVING]
+    rate = sum(machine.price or 0.0 for machine in machines)
+    rent: list[str] = []
+    for _ in range(count):
+        zone = best_zone(zones, [*held, *rent], history, limits.pause, now)
+        if isinstance(zone, Trouble):
+            return tuple(rent), zone.said, zone.for_good
+        if why := _too_dear(zone, rate, limits):
+            return tuple(rent), why, zone.price is None
+        rate += zone.price or 0.0
+        rent.append(zone.name)
+    return tuple(rent), "", False
+
+
+def _too_dear(zone: Zone, rate: float, limits: Limits) -> str:
+    if limits.budget_per_hour is None and limits.budget_per_day is None:
+        return ""
+    if zone.price is None:
+        return f"no price is known for such a machine in {zone.name}, and there is a budget: add it to the price file"
+    if limits.budget_per_hour is not None and rate + zone.price > limits.budget_per_hour:
+        return (
+            f"${rate:.2f} an hour are being spent, another machine costs ${zone.price:.2f}, and the budget is "
+            f"${limits.budget_per_hour:.2f}: raise budget_per_hour for more machines"
+        )
+    return ""
+
+
+def _overdue(machines: Sequence[Held], limits: Limits, now: datetime) -> list[Return]:
+    """Machines that should have checked in by now."""
+    said = f"It did not check in within {limits.boot_deadline.total_seconds():.0f} s."
+    return [
+        Return(m.name, MachineEnd.BOOT_FAILED, said)
+        for m in machines
+        if m.stage is Stage.COMING and now - m.requested_at > limits.boot_deadline
+    ]
+
+
+def _missed(machines: Sequence[Held], now: datetime) -> list[Return]:
+    """Machines that cost money and do nothing: the cloud says that they run, the scheduler does not know them."""
+    return [
+        Return(m.name, MachineEnd.HUNG, f"It left the scheduler {(now - m.since).total_seconds():.0f} s ago.")
+        for m in machines
+        if m.stage is Stage.MISSED and m.since is not None and now - m.since >= MISSED_FOR
+    ]
+
+
+def _idle(work: Work, machines: Sequence[Held], limits: Limits, now: datetime) -> list[Return]:
+    """Machines without work for the whole window, the longest first; while work waits, one stays at least."""
+    idle = sorted(
+        (m.since, m.name)
+        for m in machines
+        if m.stage is Stage.SERVING and m.since is not None and now - m.since >= limits.idle_window
+    )
+    serving = sum(m.stage is Stage.SERVING for m in machines)
+    most = serving - 1 if work.waits else serving
+    said = f"It had no work for {limits.idle_window.total_seconds():.0f} s."
+    return [Return(name, MachineEnd.IDLE, said) for _, name in idle[:most]]
+
