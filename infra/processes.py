@@ -112,12 +112,12 @@ class Processes:
             if record is not None:
                 (self.folder / f"{record.name}.json").unlink(missing_ok=True)
 
-    def sweep(self, spare: int | None = None) -> list[int]:
-        """End whatever still carries the mark, except this process, its ancestors and the family of `spare`."""
+    def sweep(self, spare: Iterable[int] = ()) -> list[int]:
+        """End whatever still carries the mark, except this process, its ancestors and the families of `spare`."""
         keep = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
-        if spare is not None:
+        for pid in spare:
             with suppress(psutil.NoSuchProcess):
-                keep |= {spare, *(child.pid for child in psutil.Process(spare).children(recursive=True))}
+                keep |= {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
         found = [pid for pid in marked(self.mark) if pid not in keep]
         end(found, GENTLY)
         return found

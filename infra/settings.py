@@ -8,6 +8,7 @@ current folder, the defaults below. Processes that Spotlift starts get their set
 import os
 import re
 from collections.abc import Collection
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -66,6 +67,8 @@ class Settings(BaseSettings):
     emulator_port: int = Field(4201, ge=1, le=65535, description="port of the emulator of Compute Engine")
     pool: str = Field("spotlift", pattern=_LABEL, description="label of our machines; one per controller in a project")
     controller: str = Field("127.0.0.1", description="address under which machines reach this computer")
+    scheduler_port: int | None = Field(None, ge=1, le=65535, description="port of the pool's scheduler [any free one]")
+    registrar_port: int | None = Field(None, ge=1, le=65535, description="port of the pool's registrar [any free one]")
     prices: Path | None = Field(None, description="price list to use instead of the shipped one")
 
     # A machine
@@ -164,6 +167,12 @@ class Settings(BaseSettings):
     @property
     def ledger_url(self) -> str:
         return self.ledger or f"sqlite:///{self.state / 'ledger.db'}"
+
+    @property
+    def container(self) -> str:
+        """The container image that a machine runs."""
+        registry = f"us-central1-docker.pkg.dev/{self.project}/spotlift"
+        return self.worker_image or f"{registry}/worker:{version('spotlift')}"
 
     @property
     def threads(self) -> int:

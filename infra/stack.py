@@ -1,6 +1,7 @@
-"""The local stack: a Prefect server with its UI and the worker of the work pool `control`, up and down.
+"""The local stack: a Prefect server with its UI, the worker of the work pool `control`, and the emulator of Compute
+Engine unless machines are rented from Google; up and down.
 
-Both are long-lived processes in the background. `up` is repeatable and mends: what lives is kept, what died is
+All are long-lived processes in the background. `up` is repeatable and mends: what lives is kept, what died is
 started again. Which port a running server listens on is read from its record, so that later commands need no option.
 """
 
@@ -21,10 +22,13 @@ from infra.settings import Settings
 
 SERVER = "prefect-server"
 CONTROL_WORKER = "control-worker"
+EMULATOR = "emulator"
 CONTROL_POOL = "control"
 GPU_POOL = "spot-gpu"
 
 START_DEADLINE = 120.0
+GOOGLE_CERTIFICATES = "https://www.googleapis.com/oauth2/v1/certs"
+"""Public keys by which identity tokens of Google's VMs are checked."""
 
 
 class StackError(Exception):
@@ -101,6 +105,35 @@ def start_server(settings: Settings, say: Callable[[str], None]) -> Address:
     return at
 
 
+def start_emulator(settings: Settings) -> None:
+    """An emulator of Compute Engine that answers, started if none runs. Raises StackError with the end of its log."""
+    processes = stack_processes(settings)
+    if processes.find(EMULATOR) is None:
+        at = Address("127.0.0.1", settings.emulator_port)
+        if (why := why_not_listen(at, "the emulator", "SPOTLIFT_EMULATOR_PORT")) and processes.find(EMULATOR) is None:
+            raise StackError(why)
+        command = [sys.executable, "-m", "infra.emulator", "--port", str(at.port)]
+        command += ["--state", str(settings.state / "emulator")]
+        own = {name: value for name, value in os.environ.items() if not name.startswith(("SPOTLIFT_", "PREFECT_"))}
+        processes.start(EMULATOR, command, own, {"port": str(at.port)})
+    wait_for(lambda: _is_open(str(endpoint(settings))), processes, EMULATOR, "the emulator of Compute Engine")
+
+
+def endpoint(settings: Settings) -> str | None:
+    """Where Compute Engine answers: the running emulator, or the one that `up` would start. None: Google."""
+    if settings.cloud == "google":
+        return None
+    emulator = stack_processes(settings).find(EMULATOR)
+    port = settings.emulator_port if emulator is None else emulator.details["port"]
+    return f"http://127.0.0.1:{port}"
+
+
+def certificates_url(settings: Settings) -> str:
+    """Where the public keys are by which a VM's identity token is checked."""
+    at = endpoint(settings)
+    return GOOGLE_CERTIFICATES if at is None else f"{at}/oauth2/v1/certs"
+
+
 def start_control_worker(settings: Settings) -> Process:
     """The Prefect worker that runs the watcher and the pool keeper."""
     return stack_processes(settings).start(CONTROL_WORKER, worker_command(CONTROL_POOL), environment(settings))
@@ -115,26 +148,40 @@ def worker_command(pool: str, name: str | None = None) -> list[str]:
 def state_of(settings: Settings) -> Mapping[str, bool]:
     """Which processes of the stack live."""
     processes = stack_processes(settings)
-    return {name: processes.find(name) is not None for name in (SERVER, CONTROL_WORKER)}
+    parts = (SERVER, CONTROL_WORKER) if settings.cloud == "google" else (SERVER, CONTROL_WORKER, EMULATOR)
+    return {name: processes.find(name) is not None for name in parts}
 
 
 def stop_work(settings: Settings) -> list[str]:
-    """End everything of the stack but the server: the control worker, then whatever else still lives."""
+    """End everything of the stack but the server and the cloud: first the control worker, then what else still lives.
+
+    The emulator stays, with the machines in it, so that they can be given back in order.
+    """
     processes = stack_processes(settings)
     lived = [process.name for process in processes.all() if process.alive()]
     processes.stop([CONTROL_WORKER])
-    server = processes.find(SERVER)
-    processes.sweep(spare=server.pid if server else None)
+    processes.sweep(spare=[process.pid for name in (SERVER, EMULATOR) if (process := processes.find(name))])
     if lives_folder(settings).exists():
         shutil.rmtree(lives_folder(settings))  # no process needs its certificates any more
     return lived
 
 
 def stop_server(settings: Settings) -> None:
-    """End the server, and anything that was missed."""
+    """End server and emulator, and anything that was missed."""
     processes = stack_processes(settings)
-    processes.stop([SERVER])
+    processes.stop([SERVER, EMULATOR])
     processes.sweep()
+
+
+def _is_open(url: str) -> bool:
+    """Whether anything answers there over HTTP, whatever it says."""
+    try:
+        with urllib.request.urlopen(url, timeout=2):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except (urllib.error.URLError, OSError):
+        return False
 
 
 def answers(at: Address) -> bool:
@@ -161,7 +208,7 @@ def wait_for(
         time.sleep(0.1)
 
 
-def why_not_listen(at: Address) -> str:
+def why_not_listen(at: Address, what: str = "the Prefect server", option: str = "--port or SPOTLIFT_PORT") -> str:
     """Why a server cannot listen there, and what to do; empty when it can."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -169,13 +216,13 @@ def why_not_listen(at: Address) -> str:
             probe.bind((at.host, at.port))
         except (OSError, UnicodeError) as error:
             number = error.errno if isinstance(error, OSError) else None
-            another = "choose another with --port or SPOTLIFT_PORT"
+            another = f"choose another with {option}"
             if number == errno.EADDRINUSE:
                 return f"port {at.port} is in use by another program: {another}, or end that program"
             if number == errno.EACCES:
                 return f"port {at.port} is reserved for the system: {another}, from 1024 on"
             return (
-                f"the Prefect server cannot listen on {at.host!r} ({error}): "
+                f"{what} cannot listen on {at.host!r} ({error}): "
                 "choose an address of this computer with SPOTLIFT_HOST, 127.0.0.1 for instance"
             )
     return ""

@@ -68,6 +68,15 @@ class Unclear(Temporary):
 class Refused(Permanent):
     """The cloud will not do this: no permission, an image or machine type that does not exist, a bad request."""
 
+    def __init__(self, message: str, where: Where = Where.EVERYWHERE) -> None:
+        super().__init__(message)
+        self.where = where
+        """A machine type that one zone does not offer may be had in another."""
+
+
+class AlreadyThere(Permanent):
+    """Something of that name exists: an earlier request was carried out after all."""
+
 
 class NotThere(Permanent):
     """There is no such thing (any more)."""

@@ -4,6 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from typing import Final
+
+from infra.machines.errors import CloudError
+
+POOL_LABEL: Final = "spotlift-pool"
+"""Every machine of ours carries it, with the name of its pool."""
+from enum import StrEnum
 
 from infra.machines.errors import CloudError
 
@@ -30,9 +37,14 @@ class MachineSpec:
     max_run: timedelta
     """After this time Compute Engine deletes the machine by itself, whatever happened to us."""
     spot: bool = True
+    notice: timedelta | None = None
+    """How long before a spot machine is taken away its metadata server says so; None: as long as the cloud likes."""
     disk_gib: int = 50
+    disk_type: str = "pd-balanced"
+    """The API's own default, pd-standard, cannot be attached to newer machine types such as g2."""
     network: str = "global/networks/default"
     subnetwork: str | None = None
+    """A path, or only a name, which is then looked for in the region of each zone. It stands in for the network."""
     external_address: bool = False
     service_account: str | None = None
     """E-mail of the account that the machine acts as; None: it acts as nobody."""
@@ -61,6 +73,25 @@ class Operation:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What became of an operation so far. A failure is a value here: asking about it went well."""
+
+    done: bool
+    error: CloudError | None = None
+    """Why it failed, once it is done."""
+
+
+class Departure(StrEnum):
+    """Why the cloud says that a machine went away."""
+
+    PREEMPTED = "PREEMPTED"  # the cloud took it back
+    DELETED = "DELETED"  # somebody asked for it: we, or a person
+    STOPPED_ITSELF = "STOPPED_ITSELF"  # the system on it was shut down from inside
+    TIME_LIMIT = "TIME_LIMIT"  # it had run for as long as its order allows
+    UNKNOWN = "UNKNOWN"  # the cloud says nothing, or nothing that we know
+
+
+@dataclass(frozen=True)
 class Instance:
     """A machine as the cloud lists it."""
 
@@ -80,21 +111,3 @@ class Listing:
     instances: Mapping[str, Instance]
     """By name."""
     silent_zones: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How far an operation is, and how it ended."""
-
-    done: bool
-    error: CloudError | None = None
-
-
-class Departure(StrEnum):
-    """Why a machine is gone or going, by the cloud's own records."""
-
-    PREEMPTED = "PREEMPTED"  # the cloud took it back
-    DELETED = "DELETED"  # somebody deleted or stopped it through the API
-    STOPPED_ITSELF = "STOPPED_ITSELF"  # it powered itself off
-    TIME_LIMIT = "TIME_LIMIT"  # its maxRunDuration was over
-    UNKNOWN = "UNKNOWN"  # the records do not say

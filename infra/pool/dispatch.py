@@ -55,9 +55,39 @@ def connect(address: str, certificate: Certificate) -> Client:
         raise PoolGone(f"the pool's scheduler at {address} does not answer: {error}") from error
 
 
+def machine_of(worker: object) -> str:
+    """The machine on which a Dask worker of that name runs: with several GPUs a machine has `NAME.0`, `NAME.1` …"""
+    return str(worker).partition(".")[0]
+
+
 def machines_of(client: Client) -> set[str]:
     """The names of the machines that are checked in."""
-    return {str(worker["name"]) for worker in client.scheduler_info(n_workers=-1)["workers"].values()}
+    return {machine_of(worker["name"]) for worker in client.scheduler_info(n_workers=-1)["workers"].values()}
+
+
+def at_work(client: Client) -> dict[str, bool] | None:
+    """The machines that are checked in, and whether they have work; None if the scheduler cannot say."""
+    try:
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        busy = {address for address, work in client.processing().items() if work}
+    except (OSError, TimeoutError):
+        return None
+    machines: dict[str, bool] = {}
+    for address, worker in workers.items():
+        name = machine_of(worker["name"])
+        machines[name] = machines.get(name, False) or address in busy
+    return machines
+
+
+def forget(client: Client, machine: str) -> None:
+    """Tell the scheduler that a machine is gone, so that its work goes elsewhere before heartbeats are missed."""
+    try:
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        for address, worker in workers.items():
+            if machine_of(worker["name"]) == machine:
+                client.sync(client.scheduler.unregister, address=address, stimulus_id=f"gone-{machine}")
+    except (OSError, TimeoutError):
+        return  # the keeper looks again
 
 
 def send_away(client: Client, machine: str) -> None:
@@ -120,5 +150,5 @@ def _result(future: Any) -> Any:
         raise PoolGone(f"the pool's scheduler has forgotten the work ({future.status})")
     error = future.exception(timeout=CONNECT_DEADLINE)
     if isinstance(error, KilledWorker):
-        raise MachineLost(str(error.last_worker.name)) from None
+        raise MachineLost(machine_of(error.last_worker.name)) from None
     raise error

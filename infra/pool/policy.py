@@ -56,6 +56,8 @@ class Held:
     """US dollars per hour."""
     since: datetime | None = None
     """SERVING: since when it has no work, None while it has. MISSED: since when it is missed."""
+    refused: str = ""
+    """COMING: why the pool will not let it in, whatever happens; empty if it may still come."""
 
 
 @dataclass(frozen=True)
@@ -177,12 +179,12 @@ def _too_dear(zone: Zone, rate: float, limits: Limits) -> str:
 
 
 def _overdue(machines: Sequence[Held], limits: Limits, now: datetime) -> list[Return]:
-    """Machines that should have checked in by now."""
+    """Machines that should have checked in by now, or never will."""
     said = f"It did not check in within {limits.boot_deadline.total_seconds():.0f} s."
     return [
-        Return(m.name, MachineEnd.BOOT_FAILED, said)
+        Return(m.name, MachineEnd.BOOT_FAILED, m.refused or said)
         for m in machines
-        if m.stage is Stage.COMING and now - m.requested_at > limits.boot_deadline
+        if m.stage is Stage.COMING and (m.refused or now - m.requested_at > limits.boot_deadline)
     ]
 
 

@@ -117,7 +117,7 @@ def test_sweeping_spares_one_family_and_other_stacks(processes: Processes, tmp_p
     other = Processes(tmp_path / "other", tmp_path / "other", mark=f"{tmp_path}-other")
     neighbour = other.start("neighbour", SLEEP, {})
     processes.start("superfluous", SLEEP, {})
-    processes.sweep(spare=spared.pid)
+    processes.sweep(spare=[spared.pid])
     assert len(marked(processes.mark)) == 2
     assert neighbour.alive()
     other.sweep()
