@@ -59,8 +59,11 @@ def work_off(
 ) -> ChunkResult:
     """Work off the chunk on `machine`, as long as it is wanted and the machine stays.
 
-    `tell` hears `{"begun": id}` and `{"outcome": {…}}` of each image.
+    `tell` hears `{"begun": id}` and `{"outcome": {…}}` of each image. What a machine that is about to go has not begun
+    it hands back untouched.
     """
+    if leaving.is_set():
+        return ChunkResult((), left=tuple(image.image_id for image in job.images))
     upscaler = model_of(job.model, job.model_checksum, job.work)
     if upscaler.scale != job.scale:
         raise WrongModel(f"the model {job.model_name!r} enlarges ×{upscaler.scale}, but the batch wants ×{job.scale}")

@@ -1,7 +1,9 @@
 """A certificate authority for one life of a pool, so that only its own members reach the Dask scheduler.
 
 Whoever holds a certificate of a life can run code in its scheduler and on its machines, so there is one authority
-per life, its key never leaves this process, and every certificate ends with the longest life that is allowed.
+per life, its key never leaves this computer and goes with the life's folder, and no certificate is valid for longer
+than its authority. Members on this computer get certificate and key by `issue`; a rented machine makes its own key,
+which never leaves it, and has a request signed (`sign`, by `infra.pool.registrar`).
 """
 
 import datetime as dt
@@ -12,12 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LONGEST_LIFE = dt.timedelta(days=7)
 CLOCK_SKEW = dt.timedelta(minutes=10)
+
+
+class BadRequest(Exception):
+    """A request for a certificate that cannot be signed; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -33,50 +40,108 @@ class Certificate:
         return cls(folder / "authority.pem", folder / f"{member}.pem", folder / f"{member}.key")
 
 
-def issue(folder: Path, members: Sequence[str], hosts: Sequence[str], now: dt.datetime) -> None:
-    """Make an authority and one certificate per member in `folder`; find them with `Certificate.of`.
+@dataclass(frozen=True)
+class Authority:
+    """What signs: the certificate and the private key of a life's authority."""
 
-    `hosts`: names or addresses under which members listen.
-    """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "spotlift pool")])
-    authority = (
-        _builder(name, name, key.public_key(), now)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs_certificates=True), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "authority.pem").write_bytes(authority.public_bytes(serialization.Encoding.PEM))
-    for member in members:
-        _issue_one(Certificate.of(folder, member), member, hosts, name, key, now)
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
 
-
-def _issue_one(
-    to: Certificate,
-    member: str,
-    hosts: Sequence[str],
-    issuer: x509.Name,
-    signer: ec.EllipticCurvePrivateKey,
-    now: dt.datetime,
-) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, member)])
-    certificate = (
-        _builder(subject, issuer, key.public_key(), now)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs_certificates=False), critical=True)
-        .add_extension(
-            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
-            critical=False,
+    @classmethod
+    def made(cls, now: dt.datetime) -> "Authority":
+        """A new one, valid for the longest life that is allowed. Its key is nowhere but in this value."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = _name("spotlift pool")
+        certificate = (
+            _builder(name, name, key.public_key(), now, now + LONGEST_LIFE)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_usage(signs_certificates=True), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .sign(key, hashes.SHA256())
         )
-        .add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
-        .sign(signer, hashes.SHA256())
-    )
-    to.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    with os.fdopen(os.open(to.key, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        return cls(certificate, key)
+
+    @classmethod
+    def of(cls, folder: Path) -> "Authority":
+        """The one that `make_authority` left there. Raises FileNotFoundError."""
+        key = serialization.load_pem_private_key((folder / "authority.key").read_bytes(), password=None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise ValueError(f"{folder / 'authority.key'} is not the key of an authority of ours")
+        return cls(x509.load_pem_x509_certificate((folder / "authority.pem").read_bytes()), key)
+
+    def sign(
+        self, member: str, key: ec.EllipticCurvePublicKey, hosts: Sequence[str], now: dt.datetime
+    ) -> x509.Certificate:
+        """A certificate for client and server use that ends with this authority."""
+        return (
+            _builder(_name(member), self.certificate.subject, key, now, self.certificate.not_valid_after_utc)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_usage(signs_certificates=False), critical=True)
+            .add_extension(
+                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
+                critical=False,
+            )
+            .add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
+            .sign(self.key, hashes.SHA256())
+        )
+
+
+def make_authority(folder: Path, now: dt.datetime) -> Authority:
+    """Make the authority of a life in `folder`: `authority.pem`, and `authority.key` for the registrar (mode 0600)."""
+    authority = Authority.made(now)
+    _begin(folder, authority)
+    _write_key(folder / "authority.key", authority.key)
+    return authority
+
+
+def issue(folder: Path, members: Sequence[str], hosts: Sequence[str], now: dt.datetime) -> None:
+    """Make one key and certificate per member in `folder`; find them with `Certificate.of`.
+
+    `hosts`: names or addresses under which members listen. They are signed by the authority that `make_authority` left
+    in the folder; where there is none, by a new one whose key is kept nowhere.
+    """
+    try:
+        authority = Authority.of(folder)
+    except FileNotFoundError:
+        authority = Authority.made(now)
+        _begin(folder, authority)
+    for member in members:
+        to = Certificate.of(folder, member)
+        key = ec.generate_private_key(ec.SECP256R1())
+        to.certificate.write_bytes(_pem(authority.sign(member, key.public_key(), hosts, now)))
+        _write_key(to.key, key)
+
+
+def sign(authority: Authority, csr: str, name: str, now: dt.datetime) -> str:
+    """The certificate (PEM) of the machine `name` for the key in its request `csr` (PEM), whatever else that asks for.
+
+    Raises BadRequest when it is no request, or was not signed with its own key, or the key is not one of ours.
+    """
+    try:
+        request = x509.load_pem_x509_csr(csr.encode())
+        key = request.public_key()
+        signed = request.is_signature_valid
+    except (ValueError, UnsupportedAlgorithm, InvalidSignature) as error:
+        raise BadRequest("the certificate signing request cannot be read") from error
+    if not signed:
+        raise BadRequest("the certificate signing request is not signed with its own key")
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise BadRequest("the certificate signing request is not about a key on the curve P-256")
+    return _pem(authority.sign(name, key, (name,), now)).decode()
+
+
+def _begin(folder: Path, authority: Authority) -> None:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (folder / "authority.pem").write_bytes(_pem(authority.certificate))
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(
             key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -84,8 +149,12 @@ def _issue_one(
         )
 
 
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: dt.datetime
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: dt.datetime, until: dt.datetime
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -94,7 +163,7 @@ def _builder(
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - CLOCK_SKEW)
-        .not_valid_after(now + LONGEST_LIFE)
+        .not_valid_after(until)
     )
 
 
