@@ -65,6 +65,10 @@ class Unclear(Temporary):
     """The request was sent and its answer was lost: look whether it was done before asking again."""
 
 
+class AlreadyThere(Unclear):
+    """Something of that name exists, most likely because an earlier request was carried out: look."""
+
+
 class Refused(Permanent):
     """The cloud will not do this: no permission, an image or machine type that does not exist, a bad request."""
 
@@ -72,10 +76,6 @@ class Refused(Permanent):
         super().__init__(message)
         self.where = where
         """A machine type that one zone does not offer may be had in another."""
-
-
-class AlreadyThere(Permanent):
-    """Something of that name exists: an earlier request was carried out after all."""
 
 
 class NotThere(Permanent):

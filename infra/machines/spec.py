@@ -10,9 +10,6 @@ from infra.machines.errors import CloudError
 
 POOL_LABEL: Final = "spotlift-pool"
 """Every machine of ours carries it, with the name of its pool."""
-from enum import StrEnum
-
-from infra.machines.errors import CloudError
 
 
 @dataclass(frozen=True)
