@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import urllib3.exceptions
 from google.api_core.exceptions import GoogleAPICallError, GoogleAPIError
-from google.auth.exceptions import GoogleAuthError
+from google.auth.exceptions import GoogleAuthError, TransportError
 from google.protobuf.json_format import Error as NotTheRightJson  # type: ignore[import-untyped]
 
 from infra.machines.complaints import Complaint, Place, translate
@@ -73,7 +73,9 @@ def understand(error: Exception, place: Place, changes: bool) -> CloudError:
     """Our error for what the client raised. `changes`: the request was to change something."""
     if isinstance(error, GoogleAPICallError):
         trouble = translate(complaint_of(error), place)
-    elif isinstance(error, GoogleAuthError) and not error.retryable:
+    elif isinstance(error, GoogleAuthError):  # no token, so nothing was sent
+        if error.retryable or isinstance(error, TransportError):
+            return CloudUnreachable(f"Google's tokens cannot be had: {error}")
         return Refused(
             f"Google does not accept the credentials: {error}. "
             "Run `gcloud auth application-default login`, or attach a service account to this machine."
