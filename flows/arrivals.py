@@ -5,10 +5,11 @@ stands in the ledger, and the next one looks again.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 from prefect import flow, get_run_logger
@@ -22,9 +23,9 @@ from flows.runs import SPOT_POOL, Runs, ServerUnreachable, since
 from infra import arrivals
 from infra.arrivals import Arrival, ArrivalError
 from infra.records import IllegalMove, Ledger, LedgerUnreachable, Refused
-from infra.records.tables import Batch
+from infra.records.tables import Batch, Life
 from infra.settings import Settings, read_settings
-from infra.states import OPEN_BATCHES, BatchEnd, BatchState
+from infra.states import OPEN_BATCHES, BatchEnd, BatchState, LifeEnd
 from infra.storage import LocalStore, StorageError
 
 SHIFT = timedelta(minutes=15)
@@ -37,6 +38,10 @@ PAUSE_BEFORE_FAILING = 10.0
 """Seconds."""
 KEEPER_BEGINS_WITHIN = timedelta(seconds=60)
 """A keeper that holds no lease after this time has died."""
+
+FIRST_KEEPER_PAUSE = timedelta(seconds=2)
+LONGEST_KEEPER_PAUSE = timedelta(minutes=5)
+"""After a life that failed, before the next keeper is called; doubled with each further failure in a row."""
 
 _RUN_STATES: dict[StateType | None, RunState] = {
     StateType.SCHEDULED: RunState.QUEUED,
@@ -206,6 +211,8 @@ class Watcher:
         lease = self.ledger.lease(KEEPER)
         if lease is not None and lease.until > now:
             return
+        if (pause := keeper_pause(self.ledger.lives())) is not None and now < pause:
+            return
         for run in self.runs.living(SPOT_POOL):
             began = since(run)
             if run.state_type is not StateType.SCHEDULED and began and now - began > KEEPER_BEGINS_WITHIN:
@@ -214,6 +221,18 @@ class Watcher:
                 return
         self.runs.start(SPOT_POOL)
         self.say("calling for a keeper of the pool")
+
+
+def keeper_pause(lives: Sequence[Life]) -> datetime | None:
+    """Until when no other keeper is called because the last lives failed, one soon after the other; None: call one.
+
+    Pools that fail at once would otherwise begin again every few seconds for as long as a batch waits.
+    """
+    failed = [*takewhile(lambda life: life.end is LifeEnd.FAILED and life.closed_at is not None, reversed(lives))]
+    if not failed or failed[0].closed_at is None:
+        return None
+    pause: timedelta = FIRST_KEEPER_PAUSE * 2.0 ** min(len(failed) - 1, 10)
+    return failed[0].closed_at + min(pause, LONGEST_KEEPER_PAUSE)
 
 
 _SAID = {

@@ -79,8 +79,9 @@ def _process(settings: Settings, ledger: Ledger, row: Batch) -> State[Any]:
     except (ModelError, WrongModel) as error:
         return _failed(work, BatchEnd.BAD_MODEL, str(error))
     except LostMachine as error:
-        lost = f"one chunk lost {settings.attempts + 1} machines; {error}"
-        return _failed(work, BatchEnd.GAVE_UP, f"{lost}. `spotlift retry {row.name}` goes on")
+        lost = f"one chunk lost {settings.attempts + 1} machines, the last time because {error}"
+        advice = "Rent on demand (SPOTLIFT_SPOT=false) or in other zones"
+        return _failed(work, BatchEnd.GAVE_UP, f"{lost}. {advice}, then `spotlift retry {row.name}` goes on")
     except (OSError, StorageError, Refused) as error:  # a full disk, say, here or on a machine
         return _failed(work, BatchEnd.INTERNAL_ERROR, f"{error} `spotlift retry {row.name}` goes on")
     except (Stopped, IllegalMove):

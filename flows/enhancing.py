@@ -7,7 +7,6 @@ counts as done within a second and an image costs no transaction of its own.
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from infra.pool.certificates import Certificate
 from infra.records import BatchStopped, Fenced, ImageOutcome, Ledger
 from infra.records.tables import Batch, Chunk, Image
 from infra.settings import Settings
-from infra.states import AttemptEnd, LifeState
+from infra.states import AttemptEnd, LifeState, MachineEnd
 from infra.storage.shelf import Shelf
 from workers import chunk as machine_side
 from workers.job import ChunkJob, ChunkResult, ImageJob
@@ -33,6 +32,8 @@ from workers.rejects import RejectReason
 
 DEADLY = 3
 """Machines that an image may take down with it before it is set aside as the cause."""
+VERDICT_DEADLINE = 20.0
+"""Seconds within which the keeper says why a machine went away."""
 
 
 class NoCapacity(Exception):
@@ -49,7 +50,12 @@ class Hand:
 
     image: int | None = None
     news: float | None = None
-    machine: str | None = None
+    worker: str | None = None
+    """The Dask worker's name; a machine with several GPUs has several."""
+
+    @property
+    def machine(self) -> str | None:
+        return None if self.worker is None else dispatch.machine_of(self.worker)
 
 
 @dataclass
@@ -74,7 +80,8 @@ class Enhancing:
     _life: int | None = None
     _told: list[tuple[int, ImageOutcome]] = field(default_factory=list)
     _hands: dict[int, Hand] = field(default_factory=dict)
-    _killed: Counter[int] = field(default_factory=Counter)
+    _lost_with: dict[int, list[str]] = field(default_factory=dict)
+    """For each image, the machines that went away without notice while they worked on it."""
 
     def wait_for_machines(self, say: Callable[[str], None]) -> int:
         """Wait until the pool has a machine; how many it has. Raises NoCapacity after the deadline, Stopped."""
@@ -84,7 +91,7 @@ class Enhancing:
             with suppress(dispatch.PoolError):
                 if found := len(dispatch.machines_of(self.client(until))):
                     return found
-            if time.monotonic() > until:
+            if time.monotonic() > until or self._waits_in_vain():
                 raise self._no_capacity()
             if said != (said := "waiting for a machine to check in"):
                 say(said)
@@ -97,7 +104,7 @@ class Enhancing:
             with self._connecting:
                 if (client := self._connected()) is not None:
                     return client
-            if time.monotonic() > until:
+            if time.monotonic() > until or self._waits_in_vain():
                 raise self._no_capacity()
             time.sleep(0.25)
         raise dispatch.Stopped
@@ -138,19 +145,24 @@ class Enhancing:
             self._record(attempt.id, [_outcome(vars(outcome)) for outcome in result.outcomes])
             end = AttemptEnd.PREEMPTED if result.left else AttemptEnd.FINISHED
             if result.left:
-                raise LostMachine(f"machine {hand.machine} was told to go and handed back {len(result.left)} images")
+                raise LostMachine(
+                    f"machine {hand.machine} was told to go: it finished the image in hand and handed back "
+                    f"{len(result.left)}, which go to another one"
+                )
             return sum(o.done for o in result.outcomes), sum(not o.done for o in result.outcomes)
         except dispatch.MachineLost as lost:
-            end, hand.machine = AttemptEnd.MACHINE_LOST, lost.machine
+            end, hand.worker = AttemptEnd.MACHINE_LOST, lost.machine
             self._suspect(attempt.id, hand)
             raise LostMachine(f"machine {lost.machine} is gone; what is missing goes to another one") from lost
         except dispatch.TookTooLong as slow:
             end = AttemptEnd.TIMED_OUT
-            if hand.machine is None:
+            if hand.worker is None:
+                if not self._has_machines(client):
+                    raise self._no_capacity() from slow
                 raise LostMachine(f"{slow}; it is sent again") from slow
             self._suspect(attempt.id, hand)
             with suppress(dispatch.PoolGone):
-                dispatch.send_away(client, hand.machine)
+                dispatch.send_away(client, hand.worker)
             raise LostMachine(f"machine {hand.machine} was sent away: {slow}; it goes on elsewhere") from slow
         except dispatch.PoolGone as gone:
             end = AttemptEnd.MACHINE_LOST
@@ -225,7 +237,7 @@ class Enhancing:
         hand = self._hands.get(news.get("attempt", -1))
         if hand is None:
             return
-        hand.news, hand.machine = time.monotonic(), str(news.get("machine"))
+        hand.news, hand.worker = time.monotonic(), str(news.get("machine"))
         hand.image = news.get("begun")
         if "outcome" in news and (outcome := _checked(news["outcome"])) is not None:
             with self._telling:
@@ -236,11 +248,18 @@ class Enhancing:
             self.ledger.record(attempt, outcomes, _now())
 
     def _suspect(self, attempt: int, hand: Hand) -> None:
-        """Count whom a machine died on; an image that takes down one machine after the other is set aside."""
-        if hand.image is None:
+        """Note whom a machine died on; an image that takes down one machine after the other is set aside.
+
+        Machines that the cloud took back do not count: that was not the image's fault.
+        """
+        if hand.image is None or hand.machine is None:
             return
-        self._killed[hand.image] += 1
-        if self._killed[hand.image] >= DEADLY:
+        lost = self._lost_with.setdefault(hand.image, [])
+        lost.append(hand.machine)
+        if len(lost) < DEADLY:
+            return
+        lost[:] = [name for name in lost if not self._was_preempted(name)]
+        if len(lost) >= DEADLY:
             message = (
                 f"{DEADLY} machines died while they worked on it: it is probably too large for their memory, "
                 "or it breaks a decoder. Save it again with another program, or make it smaller"
@@ -250,6 +269,27 @@ class Enhancing:
                 [ImageOutcome(hand.image, done=False, reason=RejectReason.KILLS_MACHINES.value, message=message)],
             )
 
+    def _was_preempted(self, machine: str) -> bool:
+        """Whether the cloud took it back; the keeper knows it some seconds after the connection broke."""
+        until = time.monotonic() + VERDICT_DEADLINE
+        while not self.stop.is_set() and time.monotonic() < until:
+            row = self.ledger.find_machine(machine)
+            if row is None or row.end is not None:
+                return row is not None and row.end is MachineEnd.PREEMPTED
+            time.sleep(0.25)
+        return False
+
+    def _has_machines(self, client: Client) -> bool:
+        try:
+            return bool(dispatch.machines_of(client))
+        except (OSError, TimeoutError):
+            return False
+
+    def _waits_in_vain(self) -> bool:
+        """Whether the pool has no machine, and cannot have one until a person has changed something."""
+        life = self.ledger.current_life()
+        return life is not None and bool(life.details.get("for_good"))
+
     def _forget_client(self) -> None:
         if self._client is not None:
             with suppress(OSError, TimeoutError):
@@ -257,9 +297,12 @@ class Enhancing:
         self._client = None
 
     def _no_capacity(self) -> NoCapacity:
+        life = self.ledger.current_life()
+        waits = life.details.get("waits", "") if life else ""
+        within = "" if self._waits_in_vain() else f" within {self.settings.capacity_deadline:.0f} s"
         return NoCapacity(
-            f"no machine could be had within {self.settings.capacity_deadline:.0f} s: see `spotlift machines` and "
-            f"`spotlift doctor`, then `spotlift retry {self.batch.name}`"
+            f"no machine could be had{within}{': ' + waits if waits else ''}. Nothing is lost: mend that, see "
+            f"`spotlift machines` and `spotlift doctor`, then `spotlift retry {self.batch.name}`"
         )
 
 

@@ -1,7 +1,8 @@
-"""One life of the pool: bring up machines and the worker of `spot-gpu`, keep them while there is work, end."""
+"""One life of the pool: rent machines while there is work, keep them, give them back, and say what it cost."""
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,29 +13,50 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import StateType
 from prefect.runtime import flow_run
 
-from flows.diary import Diary, DiaryArtifact
+from flows.board import Board, Show, Tell, Wall, tell_prefect
 from flows.leases import KEEPER, KEEPER_SECONDS, KeptLease
 from flows.runs import PROCESS_BATCH, Runs, ServerUnreachable
+from infra.machines.cloud import Cloud
+from infra.machines.errors import CloudError
 from infra.pool.dispatch import PoolGone
-from infra.pool.local import LocalPool, PoolFailed, Superseded
+from infra.pool.hub import SCHEDULER, Hub
+from infra.pool.keeper import Keeper
+from infra.pool.market import market_of
+from infra.pool.plan import PoolPlan
 from infra.processes import ProcessDied
 from infra.records import Ledger, LedgerUnreachable
 from infra.records.tables import Life
 from infra.settings import Settings, read_settings
-from infra.stack import GPU_POOL, StackError, environment, worker_command
+from infra.stack import GPU_POOL, StackError, endpoint, environment, worker_command
 from infra.states import LifeEnd, LifeState
 
 LOOK_EVERY: Final = 0.5
 WORKER: Final = "spot-gpu-worker"
+OPENS_WITHIN: Final = timedelta(seconds=60)
+"""So long may the scheduler take to listen."""
+CLOSES_WITHIN: Final = timedelta(minutes=5)
+"""So long does a keeper wait for its last machine to leave the cloud's listing; its successor goes on with that."""
+THREADS: Final = 8
+"""Orders and returns that are sent to the cloud at the same time."""
 
 Say = Callable[[str], None]
-Show = Callable[[int, str], None]
-"""Shows the diary of the life of that number, as Markdown."""
+
+
+class PoolFailed(Exception):
+    """The pool cannot be opened, kept or closed; a sentence with what to do."""
+
+
+class Superseded(Exception):
+    """Another keeper has the life in its hands now; leave it alone."""
 
 
 @flow(name="spot-pool", flow_run_name="pool life", retries=0)
-def spot_pool() -> str:
-    """One life of the pool. Ends when there has been no work for the whole idle window; returns why it ended."""
+def spot_pool(plan: PoolPlan | None = None) -> str:
+    """One life of the pool. Ends when there has been no work for the whole idle window; returns why it ended.
+
+    Args:
+        plan: What to rent, and for how much. Empty: as the settings say.
+    """
     settings = read_settings()
     ledger = Ledger(settings.ledger_url)
     run_id = str(flow_run.id)
@@ -43,27 +65,34 @@ def spot_pool() -> str:
     if not lease.still_ours(_now()):
         return "another keeper is at work"
     try:
-        return live(settings, ledger, lease, say, DiaryArtifact(UUID(run_id), say).show)
+        show = Wall(UUID(run_id), Runs.of(settings), say).show
+        return live(settings, plan or PoolPlan.of(settings), ledger, lease, say, show, tell_prefect)
     except Superseded:
         return "the lease was lost: the life of the pool is left to another keeper"
     finally:
         lease.let_go()
 
 
-def live(settings: Settings, ledger: Ledger, lease: KeptLease, say: Say, show: Show) -> str:
+def live(settings: Settings, plan: PoolPlan, ledger: Ledger, lease: KeptLease, say: Say, show: Show, tell: Tell) -> str:
     """Open or adopt a life of the pool, keep it while there is work, close it; how that went.
 
     Raises PoolFailed, and Superseded when the lease is lost: then the life is left as it is, because it may be in the
     hands of another keeper by then.
     """
-    life = _life(settings, ledger, lease, say)
-    pool, diary = LocalPool(settings, ledger, life), Diary(ledger, life.id, show)
+    cloud = Cloud.at(settings.project, endpoint(settings))
+    market = market_of(settings, plan, cloud, say)
+
+    def pool_of(life: Life) -> Pool:
+        hub, board = Hub(settings, life), Board(ledger, life.id, show, tell)
+        pause = timedelta(seconds=settings.stockout_pause)
+        keeper = Keeper(ledger, life, plan, market, cloud, hub, ThreadPoolExecutor(THREADS), say, pause)
+        return Pool(settings, ledger, lease, keeper, hub, board, say)
+
+    pool = _adopt_or_open(ledger, lease, pool_of, say)
     end, ours = LifeEnd.FAILED, True
     try:
-        pool.open(_now(), lambda: lease.still_ours(_now()))
-        say(f"life {life.id} of the pool is open")
-        end = _keep(settings, ledger, lease, pool, diary, say)
-        return f"life {life.id} ended: {end}"
+        end = pool.keep()
+        return f"life {pool.life.id} ended: {end}"
     except Superseded:
         ours = False
         raise
@@ -71,32 +100,26 @@ def live(settings: Settings, ledger: Ledger, lease: KeptLease, say: Say, show: S
         raise PoolFailed(str(error)) from error
     finally:  # also when this run is told to end: machines must not outlive their keeper
         if ours:
-            _close(pool, diary, end, say)
+            pool.close(end)
         else:
             pool.leave()
 
 
-def _close(pool: LocalPool, diary: Diary, end: LifeEnd, say: Say) -> None:
-    pool.close(end, _now())
-    diary.catch_up()
-    say(f"life {pool.life.id} of the pool is closed ({end}); every machine was given back")
-
-
-def _life(settings: Settings, ledger: Ledger, lease: KeptLease, say: Say) -> Life:
+def _adopt_or_open(ledger: Ledger, lease: KeptLease, pool_of: "Callable[[Life], Pool]", say: Say) -> "Pool":
     """A new life; or the one that a dead keeper left, if its scheduler and its machines may still serve."""
     for old in ledger.lives(open_only=True):
-        pool = LocalPool(settings, ledger, old)
-        if old.state is not LifeState.CLOSING and pool.is_alive():
+        pool = pool_of(old)
+        if old.state is not LifeState.CLOSING and pool.hub.is_alive():
             say(f"life {old.id} of the pool goes on with this keeper")
-            return old
+            return pool
         say(f"life {old.id} of the pool cannot go on: it is closed, and another one begins")
-        pool.close(LifeEnd.REPLACED, _now())
+        pool.close(LifeEnd.REPLACED)
         if not lease.still_ours(_now()):
             raise Superseded
     life = ledger.open_life(_now(), flow_run_id=lease.holder)
     if life is None:
         raise PoolFailed("another life of the pool was opened at this moment; this run is not needed")
-    return life
+    return pool_of(life)
 
 
 @dataclass
@@ -111,36 +134,106 @@ class _Window:
         return self.since is not None and now - self.since >= self.length
 
 
-def _keep(settings: Settings, ledger: Ledger, lease: KeptLease, pool: LocalPool, diary: Diary, say: Say) -> LifeEnd:
-    """Look, decide, act, until the idle window is over. Raises Superseded once the lease is not ours any more."""
-    window = _Window(timedelta(seconds=settings.idle_window))
-    while lease.still_ours(_now()):
+@dataclass
+class Pool:
+    """One life of the pool in the hands of its keeper: hub, machines, the worker of `spot-gpu`, and what people see."""
+
+    settings: Settings
+    ledger: Ledger
+    lease: KeptLease
+    keeper: Keeper
+    hub: Hub
+    board: Board
+    say: Say
+
+    @property
+    def life(self) -> Life:
+        return self.keeper.life
+
+    def keep(self) -> LifeEnd:
+        """Look, decide, act, until the idle window is over. Raises Superseded once the lease is not ours any more.
+
+        Machines are asked for while the scheduler starts: they need longer than it does.
+        """
+        self.hub.start(_now())
+        window = _Window(self.keeper.idle_window())
+        while self.lease.still_ours(_now()):
+            try:
+                self._serve(_now())
+                self.keeper.step(_now())
+                self.board.keep_up(_now())
+                window.length = self.keeper.idle_window()
+                if window.is_over(self._has_work(), _now()):
+                    self._stop_taking()
+                    if not self._has_work():
+                        return LifeEnd.IDLE
+            except LedgerUnreachable as error:
+                self.lease.doubt(error)
+            time.sleep(LOOK_EVERY)
+        raise Superseded
+
+    def close(self, end: LifeEnd) -> None:
+        """Give every machine back, wait until the cloud lists none, end the rest, and say so. Repeatable.
+
+        The machines go first, and also when the ledger cannot be reached: they are what costs money. Raises
+        LedgerUnreachable then, and PoolFailed when a machine does not go; whoever finds the row goes on with it.
+        """
+        self.hub.processes.stop([WORKER])
         try:
-            pool.processes.start(WORKER, worker_command(GPU_POOL, f"life-{pool.life.id}"), environment(settings))
-            pool.step(_now(), say)
-            diary.keep_up(_now())
-            if window.is_over(_has_work(ledger), _now()):
-                _stop_taking(settings, pool)
-                if not _has_work(ledger):
-                    return LifeEnd.IDLE
-        except LedgerUnreachable as error:
-            lease.doubt(error)
-        time.sleep(LOOK_EVERY)
-    raise Superseded
+            self.ledger.close_life(self.life.id, end, _now())
+        except LedgerUnreachable:
+            with suppress(CloudError):
+                self.keeper.clear_cloud()
+            self.hub.stop()
+            raise
+        until = _now() + CLOSES_WITHIN
+        while not self.keeper.close_step(_now()):
+            if not self.lease.still_ours(_now()):
+                raise Superseded
+            if _now() > until:
+                self.hub.stop()
+                raise PoolFailed(
+                    f"life {self.life.id}: not every machine could be given back within "
+                    f"{CLOSES_WITHIN.total_seconds():.0f} s; it is tried again. `spotlift machines` shows them"
+                )
+            time.sleep(LOOK_EVERY)
+        self.hub.stop()
+        self.ledger.life_is_closed(self.life.id, _now())
+        self.hub.remove()
+        self.board.last(_now())
+        self.say(f"life {self.life.id} of the pool is closed ({end}); every machine was given back")
 
+    def leave(self) -> None:
+        """Let go of the life without touching it: whoever keeps it now goes on with it."""
+        self.hub.leave()
 
-def _has_work(ledger: Ledger) -> bool:
-    return bool(ledger.batches(open_only=True))
+    def _serve(self, now: datetime) -> None:
+        """See to it that the scheduler lives and batches are taken. Raises StackError and PoolGone."""
+        if not self.hub.is_alive():
+            why = self.hub.processes.tail(SCHEDULER, 3)
+            raise StackError(f"the Dask scheduler has died; the next life of the pool begins with a new one. {why}")
+        self.hub.start(now)  # the registrar may have died
+        self.hub.processes.start(WORKER, worker_command(GPU_POOL, f"life-{self.life.id}"), environment(self.settings))
+        if self.life.state is LifeState.OPEN:
+            self.hub.connect()
+        elif self.hub.connect():
+            keys = {"certificates": str(self.hub.keys)}
+            self.keeper.life = self.ledger.life_is_open(self.life.id, self.hub.scheduler, now, keys)
+            self.say(f"life {self.life.id} of the pool is open")
+        elif now - self.life.opened_at > OPENS_WITHIN:
+            raise StackError(f"the Dask scheduler did not listen within {OPENS_WITHIN.total_seconds():.0f} s")
 
+    def _has_work(self) -> bool:
+        return bool(self.ledger.batches(open_only=True))
 
-def _stop_taking(settings: Settings, pool: LocalPool) -> None:
-    """End the worker before its machines, so that it takes no batch that arrives while the pool closes."""
-    pool.processes.stop([WORKER])
-    runs = Runs.of(settings)
-    with suppress(ServerUnreachable):  # then the watcher finds out by itself, but later
-        for run in runs.living(PROCESS_BATCH):
-            if run.state_type is StateType.PENDING:
-                runs.declare_crashed(run.id, "it was taken by a pool that was about to end")
+    def _stop_taking(self) -> None:
+        """End the worker before its machines, so that it takes no batch that arrives while the pool closes."""
+        self.hub.processes.stop([WORKER])
+        runs = Runs.of(self.settings)
+        with suppress(ServerUnreachable):  # then the watcher finds out by itself, but later
+            for run in runs.living(PROCESS_BATCH):
+                if run.state_type is StateType.PENDING:
+                    runs.declare_crashed(run.id, "it was taken by a pool that was about to end")
 
 
 def _now() -> datetime:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterName,
@@ -68,6 +68,12 @@ class Runs:
                 client.create_work_pool(WorkPoolCreate(name=name, type="process", description=description))
             except ObjectAlreadyExists:
                 return
+
+    def set_parameters(self, deployment: str, parameters: dict[str, Any]) -> None:
+        """What runs of a deployment get when nobody says otherwise; its form in the UI begins with them."""
+        with self._server() as client:
+            found = client.read_deployment_by_name(deployment)
+            client.update_deployment(found.id, DeploymentUpdate(parameters=parameters))
 
     def start(self, deployment: str) -> UUID:
         """Queue a run of a deployment, given as "flow/deployment"."""

@@ -28,13 +28,15 @@ def add_to(app: typer.Typer) -> None:
 def up(
     state: StateOption = None,
     port: Annotated[int | None, typer.Option(help="Port of the Prefect server and UI. [default: 4200]")] = None,
-    machines: Annotated[int | None, typer.Option(help="Machine processes of the pool. [default: 2]")] = None,
+    emulator_port: Annotated[int | None, typer.Option(help="Port of the emulator. [default: 4201]")] = None,
+    machines: Annotated[int | None, typer.Option(help="Machines to rent at most. [default: 2]")] = None,
 ) -> None:
-    """Start the local stack, or mend it: Prefect server with UI, and the worker that watches the inbox.
+    """Start the local stack, or mend it: Prefect server with UI, the worker that watches the inbox, and an emulator of
+    Compute Engine to rent machines from (unless SPOTLIFT_CLOUD is google).
 
     Repeatable: what runs already is left alone. Machines start when there is work, and end when there is none.
     """
-    settings = read_settings(state=state, port=port, machines=machines)
+    settings = read_settings(state=state, port=port, emulator_port=emulator_port, machines=machines)
     bring_up(settings)
     at = stack.address(settings)
     inbox = escape(str(settings.inbox_folder))
@@ -46,15 +48,23 @@ def up(
 def down(state: StateOption = None) -> None:
     """End every process of the local stack, machines included. Batches in hand go on after the next `up`."""
     from flows.runs import Runs, ServerUnreachable
+    from infra.machines.cloud import Cloud
     from infra.records import Ledger, LedgerUnreachable
     from infra.takedown import settle
 
     settings = read_settings(state=state)
-    with err.status("ending the stack"):
+    with err.status("ending the stack") as status:
         try:
             lived = stack.stop_work(settings)
+            if settings.cloud == "emulator" and lived:
+                stack.start_emulator(settings)  # if it died, it ends the machines that it left when it comes up again
             with suppress(LedgerUnreachable):  # there never was one: nothing to settle
-                settle(Ledger(settings.ledger_url))
+                settle(
+                    Ledger(settings.ledger_url),
+                    Cloud.at(settings.project, stack.endpoint(settings)),
+                    settings.pool,
+                    status.update,
+                )
             with suppress(ServerUnreachable):  # it had died; the next `up` finds out
                 Runs.of(settings).declare_taken_down()
         finally:  # whatever went wrong: `down` leaves nothing running
@@ -64,7 +74,8 @@ def down(state: StateOption = None) -> None:
 
 def bring_up(settings: Settings) -> None:
     """Folders, ledger, server, deployments, control worker: each started or mended if need be."""
-    from flows.runs import WATCH_INBOX, Runs
+    from flows.runs import SPOT_POOL, WATCH_INBOX, Runs
+    from infra.pool.plan import PoolPlan
     from infra.records import Ledger
 
     _make_folders(settings)
@@ -78,6 +89,10 @@ def bring_up(settings: Settings) -> None:
         runs.ensure_work_pool(stack.CONTROL_POOL, "Always on: the watcher, the keeper of the pool")
         runs.ensure_work_pool(stack.GPU_POOL, "Has workers and machines only while there is work")
         _deploy(settings, at, runs.missing())
+        runs.set_parameters(SPOT_POOL, {"plan": PoolPlan.of(settings).model_dump(mode="json")})
+        if settings.cloud == "emulator":
+            status.update("starting the emulator of Compute Engine")
+            stack.start_emulator(settings)
         status.update("starting the control worker")
         if not stack.state_of(settings)[stack.CONTROL_WORKER]:
             # Runs that outlived their worker hold a lease; the others died with it, and nobody has said so.

@@ -59,16 +59,19 @@ def plainly() -> Iterator[None]:
     # Imported here, so that `spotlift enhance` needs neither Prefect nor a database.
     from flows.runs import ServerUnreachable
     from infra.arrivals import ArrivalError
+    from infra.machines.errors import CloudError
     from infra.processes import ProcessDied
     from infra.records import IllegalMove, LedgerError
     from infra.settings import SettingsError
     from infra.stack import StackError
     from infra.storage import StorageError
+    from infra.takedown import StillThere
 
     try:
         yield
     except (
-        ArrivalError, IllegalMove, LedgerError, ProcessDied, ServerUnreachable, SettingsError, StackError, StorageError
+        ArrivalError, CloudError, IllegalMove, LedgerError, ProcessDied, ServerUnreachable, SettingsError, StackError,
+        StillThere, StorageError,
     ) as error:  # fmt: skip
         raise UserError(str(error)) from error
     except OSError as error:

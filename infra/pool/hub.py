@@ -29,7 +29,7 @@ from infra.stack import certificates_url
 SCHEDULER = "scheduler"
 REGISTRAR = "registrar"
 GOES_SILENT_AFTER = "30s"
-"""A machine whose host froze or whose network broke says nothing, and closes nothing: only its heartbeats are missed."""
+"""A machine whose host froze or whose network broke closes no connection: only its heartbeats are missed."""
 
 # What the scheduler and the registrar may see of this process's environment: no credential of ours, no address.
 _HARMLESS = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONPATH")

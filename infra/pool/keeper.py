@@ -32,6 +32,8 @@ FIRST_BOOT_GUESS = 75.0
 """Seconds from a request to the check-in, until a machine has shown how long it takes."""
 ASK_AGAIN = timedelta(seconds=15)
 """Between two requests to give the same machine back."""
+WATCHDOG = 3
+"""A machine that nobody gives back powers itself off after so many idle windows."""
 GIVES_UP_AT_ONCE = (Stockout, QuotaReached, Refused)
 
 Say = Callable[[str], None]
@@ -123,6 +125,10 @@ class Keeper:
             self._stop(machine, Return(machine.name, MachineEnd.POOL_CLOSED, ""), now)
         self._act(listing, now)
         return not machines and not self._busy and not self._ours(listing)
+
+    def idle_window(self) -> timedelta:
+        """As the plan says; `auto` follows from how long machines took to boot."""
+        return self._limits(self.ledger.machines_since(datetime.now(UTC) - DAY)).idle_window
 
     def clear_cloud(self) -> None:
         """Give back what the cloud lists of this life without asking the ledger, which may be out of reach.
@@ -346,7 +352,12 @@ class Keeper:
             "spotlift-life": str(self.life.id),
             "spotlift-machine": str(machine.id),
         }
-        return Order(machine.name, machine.zone, machine.request_id, labels, self.hub.metadata())
+        metadata = {
+            **self.hub.metadata(),
+            "spotlift-gpus": str(machine.gpus),
+            "spotlift-idle-limit": f"{WATCHDOG * self.idle_window().total_seconds():.0f}",
+        }
+        return Order(machine.name, machine.zone, machine.request_id, labels, metadata)
 
     def _collect(self, now: datetime) -> None:
         """Hear how those calls ended that have ended."""
@@ -390,4 +401,3 @@ def prefix_of(life: Life) -> str:
     digits = "0123456789abcdefghijklmnopqrstuvwxyz"
     stamp = "".join(digits[minutes // 36**place % 36] for place in (3, 2, 1, 0))
     return f"spotlift-{life.id}-{stamp}-"
-

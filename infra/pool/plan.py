@@ -13,7 +13,9 @@ class PoolPlan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    machine_type: str = Field(description="Machine type of Compute Engine.", examples=["g2-standard-4", "n1-standard-4"])
+    machine_type: str = Field(
+        description="Machine type of Compute Engine.", examples=["g2-standard-4", "n1-standard-4"]
+    )
     gpu: str | None = Field(
         None,
         description="GPU to attach. Empty: what the machine type brings.",

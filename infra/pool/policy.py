@@ -208,4 +208,3 @@ def _idle(work: Work, machines: Sequence[Held], limits: Limits, now: datetime) -
     most = serving - 1 if work.waits else serving
     said = f"It had no work for {limits.idle_window.total_seconds():.0f} s."
     return [Return(name, MachineEnd.IDLE, said) for _, name in idle[:most]]
-

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from infra.machines.orders import region_of
 from infra.states import NEVER_CAME, MachineEnd
 
 LONGEST_PAUSE = timedelta(minutes=10)
@@ -56,11 +57,6 @@ class Trouble:
     said: str
     for_good: bool = False
     """Whether a person must change something."""
-
-
-def region_of(zone: str) -> str:
-    """`us-central1` of `us-central1-a`."""
-    return zone.rpartition("-")[0]
 
 
 def best_zone(
@@ -160,12 +156,15 @@ def _freed(history: Sequence[Past], trouble: Past, region: str | None) -> bool:
 
 
 def _nowhere(zones: Sequence[Zone], history: Sequence[Past]) -> Trouble:
-    names = ", ".join(zone.name for zone in zones) or "no zone at all"
+    if not zones:
+        return Trouble(
+            "none of the plan's zones offers such a machine: choose other zones, or another one", for_good=True
+        )
+    names = ", ".join(zone.name for zone in zones)
     troubles = [past for past in history if past.end in NEVER_CAME and past.ended_at is not None]
     last = max(troubles, key=lambda past: past.ended_at or past.requested_at, default=None)
     why = f" The last answer: {last.reason}" if last is not None else ""
     return Trouble(
         f"nothing can be rented in {names} at the moment; it is tried again and again, at growing intervals. "
-        f"More zones, or another machine type, would help.{why}",
-        for_good=not zones,
+        f"More zones, or another machine type, would help.{why}"
     )
