@@ -1,6 +1,6 @@
 """`spotlift status` and `spotlift machines`: what there is, and what is to be done about it."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -12,9 +12,13 @@ from flows.cli.talk import JsonOption, StateOption, out, plain, print_json
 from flows.progress import sentence
 from flows.spans import clock
 from infra import stack
-from infra.pool.folder import life_processes
+from infra.machines.errors import CloudError
+from infra.machines.spec import Listing
+from infra.pool.bill import line_of
+from infra.pool.books import as_rented
+from infra.pool.reconcile import unknown
 from infra.records import Batch, Ledger
-from infra.records.tables import Life
+from infra.records.tables import Machine
 from infra.settings import Settings, read_settings
 from infra.states import OPEN_BATCHES, BatchState, ImageState
 
@@ -54,45 +58,79 @@ def machines(
     as_json: JsonOption = False,
     state: StateOption = None,
 ) -> None:
-    """Show the machines of the pool, as the ledger sees them and as this computer does."""
+    """Show the machines of the pool, as the ledger knows them and as the cloud lists them, and what they cost."""
     settings = read_settings(state=state)
     ledger = ledger_of(settings)
     rows = ledger.machines(open_only=not everything)
-    lives = {life.id: life for life in ledger.lives()}
-    alive = {row.name: _alive(settings, lives[row.life_id], row.name) for row in rows}
+    listing, silence = _listing(settings)
+    cloud = {row.name: _status(listing, row) for row in rows}
+    strangers = [] if listing is None else unknown(listing, {row.name for row in ledger.machines(open_only=True)})
+    life = ledger.current_life()
+    waits = life.details.get("waits", "") if life else ""
+    now = datetime.now(UTC)
     if as_json:
-        print_json([{**row.model_dump(mode="json"), "process_alive": alive[row.name]} for row in rows])
+        bills = {row.name: line_of(as_rented(row), now) for row in rows}
+        print_json(
+            {
+                "machines": [
+                    {**row.model_dump(mode="json"), "cloud": cloud[row.name], "cost": round(bills[row.name].cost, 6)}
+                    for row in rows
+                ],
+                "orphans": [vars(instance) for instance in strangers],
+                "waits": waits,
+                "cloud": silence or "ok",
+            }
+        )
         return
+    if silence:
+        out.print(f"The cloud does not say what it has: {silence}", markup=False)
+    for instance in strangers:
+        out.print(
+            f"[yellow]{instance.name}[/yellow] ({instance.zone}, {instance.status}) carries our label and no row knows "
+            "it: it is given back after a minute"
+        )
+    if waits:
+        out.print("The pool waits: ", end="")
+        out.print(waits, markup=False)
     if not rows:
-        out.print("No machine is rented: there is no work.")
+        out.print("No machine is rented" + ("." if waits else ": there is no work."))
         return
+    _print_machines(rows, cloud, now)
+
+
+def _print_machines(rows: list[Machine], cloud: dict[str, str], now: datetime) -> None:
     table = Table(
-        "machine",
-        "state",
-        "ended as",
-        "process",
-        "requested",
-        "checked in",
-        "life",
-        box=None,
-        header_style="dim",
-    )
+        "machine", "zone", "type", "ledger", "cloud", "asked for", "checked in", "cost", "why it ended",
+        box=None, header_style="dim",
+    )  # fmt: skip
+    total = 0.0
     for row in rows:
         booted = f"after {(row.checked_in_at - row.requested_at).total_seconds():.0f} s" if row.checked_in_at else "–"
-        table.add_row(
-            row.name,
-            row.state,
-            row.end or "",
-            "alive" if alive[row.name] else "gone",
-            _when(row.requested_at),
-            booted,
-            str(row.life_id),
-        )
+        cost = line_of(as_rented(row), now).cost
+        total += cost
+        kind = f"{row.machine_type}{f' + {row.gpus} × {row.gpu}' if row.gpu else ''}{', spot' if row.spot else ''}"
+        why = f"{row.end or ''}{': ' + row.reason if row.reason else ''}"
+        price = "?" if row.price_per_hour is None else f"${cost:.4f}"
+        cells = row.zone, kind, row.state, cloud[row.name], _when(row.requested_at), booted, price, escape(why)
+        table.add_row(row.name, *cells)
     out.print(table)
+    out.print(f"${total:.4f} so far, at the prices of the shipped list; emulated machines cost nothing.")
 
 
-def _alive(settings: Settings, life: Life, name: str) -> bool:
-    return life_processes(settings, life).find(name) is not None
+def _listing(settings: Settings) -> tuple[Listing | None, str]:
+    """What the cloud lists, or why it does not."""
+    from infra.machines.cloud import Cloud  # Google's client takes a second to import, and few commands need it
+
+    try:
+        return Cloud.at(settings.project, stack.endpoint(settings)).listing(settings.pool), ""
+    except CloudError as error:
+        return None, str(error)
+
+
+def _status(listing: Listing | None, row: Machine) -> str:
+    if listing is None or row.zone in listing.silent_zones:
+        return "?"
+    return listing.instances[row.name].status if row.name in listing.instances else "gone"
 
 
 def _print_batches(settings: Settings, ledger: Ledger, rows: list[Batch]) -> None:
@@ -146,7 +184,10 @@ def _next(settings: Settings, ledger: Ledger, row: Batch) -> str:
     if row.state in OPEN_BATCHES and unless_up(settings):
         return "goes on" + unless_up(settings)
     if row.state is BatchState.ARRIVED or row.state is BatchState.REGISTERED:
-        return "waits for machines" if ledger.current_life() is None else "machines are starting"
+        life = ledger.current_life()
+        if life is None:
+            return "waits for machines"
+        return f"waits for machines: {life.details['waits']}" if life.details.get("waits") else "machines are starting"
     return row.message
 
 
