@@ -10,9 +10,9 @@ UV_VERSION := 0.13.8
 
 .PHONY: run test bench up down lint format clean setup
 
-run: setup  ## set up, and enhance the sample batch through the whole local stack
-	@$(BIN)/spotlift up
-	@$(BIN)/spotlift submit samples/first-batch --wait --fetch results
+run: setup  ## set up, and enhance the sample batch through the whole local stack; one machine is taken away half-way
+	@SPOTLIFT_LEAST_MACHINES=2 $(BIN)/spotlift up
+	@$(BIN)/spotlift submit samples/first-batch --wait --take-one-away --fetch results
 	@echo "The stack stays up to be looked at; 'make down' ends it."
 
 test: setup lint  ## set up, and run every test; the stories in one process, all else in the other

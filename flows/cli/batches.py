@@ -18,7 +18,7 @@ from flows.registering import model_checksum, to_do
 from infra import stack
 from infra.arrivals import Wish, check_wish, find_wish, find_wish_in_zip, hand_in, read_wish
 from infra.arrivals.names import is_zip_name
-from infra.records import Batch
+from infra.records import Batch, Ledger
 from infra.settings import Settings, read_settings
 from infra.states import OPEN_BATCHES, BatchState
 from workers.model import shipped
@@ -57,6 +57,10 @@ def submit(
     to: Annotated[
         Path | None, typer.Option("--fetch", metavar="DEST", help="With --wait: copy the results to this folder.")
     ] = None,
+    take_one_away: Annotated[
+        bool,
+        typer.Option("--take-one-away", help="With --wait: have a machine preempted half-way, to see what happens."),
+    ] = False,
     state: StateOption = None,
 ) -> None:
     """Put a batch into the inbox. The watcher takes it within seconds.
@@ -65,6 +69,8 @@ def submit(
     """
     if to is not None and not wait:
         raise UserError("--fetch copies the results at the end, so it needs --wait; or use `spotlift fetch` later")
+    if take_one_away and not wait:
+        raise UserError("--take-one-away happens while the batch is watched, so it needs --wait")
     settings = read_settings(state=state)
     ledger = ledger_of(settings)
     source = expanded(source)
@@ -88,7 +94,7 @@ def submit(
         return
     if unless_up(settings):
         raise UserError("the stack is not up, so nobody takes the batch: start it with `spotlift up`")
-    ended = watch(settings, ledger, batch)
+    ended = _watch_disturbed(settings, ledger, batch) if take_one_away else watch(settings, ledger, batch)
     print_end(settings, ledger, ended)
     if to is not None:
         _copy_results(settings, ended, to)
@@ -149,6 +155,18 @@ def retry(
         ended = watch(settings, ledger, batch)
         print_end(settings, ledger, ended)
         raise typer.Exit(0 if ended.state is BatchState.DONE else 1)
+
+
+def _watch_disturbed(settings: Settings, ledger: Ledger, batch: str) -> Batch:
+    """Watch a batch, and have a machine taken away half-way."""
+    from flows.cli.disturbing import Disturbance  # Google's client takes a second to import
+
+    if not settings.spot:
+        raise UserError("only spot machines are taken away, and SPOTLIFT_SPOT is false: leave out --take-one-away")
+    disturbance = Disturbance(settings, ledger)
+    ended = watch(settings, ledger, batch, disturbance.look)
+    disturbance.tell()
+    return ended
 
 
 def _copy_results(settings: Settings, row: Batch, to: Path) -> None:

@@ -10,6 +10,10 @@ from flows.cli.stacked import has_ledger
 from flows.leases import KEEPER, WATCHER
 from flows.runs import WATCH_INBOX, Runs, ServerUnreachable
 from infra import stack
+from infra.machines.errors import CloudError
+from infra.pool.market import spec_of
+from infra.pool.plan import PoolPlan
+from infra.pool.reconcile import unknown
 from infra.records import Ledger, LedgerError
 from infra.settings import Settings
 
@@ -22,6 +26,7 @@ def examine_running(settings: Settings) -> Iterator[Finding]:
     yield from _server(settings)
     yield from _watcher(settings)
     yield from _keeper(settings)
+    yield from _cloud(settings)
 
 
 def _server(settings: Settings) -> Iterator[Finding]:
@@ -98,6 +103,42 @@ def _keeper(settings: Settings) -> Iterator[Finding]:
     else:
         then = "`spotlift down` closes it, `spotlift up` goes on with it"
     yield Finding("pool", "note", f"life {life.id} is open, but nobody keeps it: {then}")
+
+
+def _cloud(settings: Settings) -> Iterator[Finding]:
+    """Whether machines can be rented, and whether any is there that no row knows."""
+    where = "Google" if settings.cloud == "google" else "the emulator"
+    if settings.cloud == "emulator" and not stack.state_of(settings)[stack.EMULATOR]:
+        up = any(stack.state_of(settings).values())
+        yield Finding("cloud", "wrong" if up else "note", "the emulator does not run; `spotlift up` starts it")
+        return
+    from infra.machines.cloud import Cloud  # Google's client takes a second to import
+
+    plan = PoolPlan.of(settings)
+    try:
+        cloud = Cloud.at(settings.project, stack.endpoint(settings))
+        listing = cloud.listing(settings.pool)
+        offered = set(cloud.zones_with(spec_of(settings, plan))) & set(plan.zones)
+    except CloudError as error:
+        yield Finding("cloud", "wrong", f"{where}: {error}")
+        return
+    if not offered:
+        yield Finding("cloud", "wrong", f"none of the zones {', '.join(plan.zones)} offers {plan.machine_type}")
+    else:
+        yield Finding("cloud", "ok", f"{where}, {plan.machine_type} in {', '.join(sorted(offered))}")
+    if not has_ledger(settings):
+        return
+    try:
+        ledger = Ledger(settings.ledger_url)
+        strangers = unknown(listing, {row.name for row in ledger.machines(open_only=True)})
+        life = ledger.current_life()
+    except LedgerError:
+        return  # doctor has told of it
+    for instance in strangers:
+        then = "the keeper gives it back a minute after it found it; `spotlift down` does so too"
+        yield Finding("orphan", "wrong", f"{instance.name} in {instance.zone} runs, and no row knows it: {then}")
+    if life is not None and life.details.get("waits"):
+        yield Finding("pool", "wrong" if life.details.get("for_good") else "note", str(life.details["waits"]))
 
 
 def _is_held(settings: Settings, lease: str, now: datetime) -> bool:

@@ -1,7 +1,7 @@
 """Follow a batch in the terminal: a live bar for people, a line now and then in a pipe."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 from rich.progress import (
@@ -26,12 +26,17 @@ PICKED_UP_WITHIN = 60.0
 """Seconds within which a complete batch in the inbox must be taken, or something is wrong."""
 
 
-def watch(settings: Settings, ledger: Ledger, name: str) -> Batch:
+Look = Callable[[Batch | None], None]
+"""Called with the batch at every look."""
+
+
+def watch(settings: Settings, ledger: Ledger, name: str, also: Look = lambda _: None) -> Batch:
     """Wait until the batch has ended, showing how far it is. Ends early when the stack goes down."""
-    return _live(settings, ledger, name) if out.is_terminal else _lines(settings, ledger, name)
+    show = _live if out.is_terminal else _lines
+    return show(settings, ledger, name, also)
 
 
-def _live(settings: Settings, ledger: Ledger, name: str) -> Batch:
+def _live(settings: Settings, ledger: Ledger, name: str, also: Look) -> Batch:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
@@ -42,6 +47,7 @@ def _live(settings: Settings, ledger: Ledger, name: str) -> Batch:
     with Progress(*columns, console=out, transient=True) as bar:
         task = bar.add_task(name, total=None)
         for row in _looks(settings, ledger, name):
+            also(row)
             progress = ledger.progress(row.id) if row else None
             total = progress.images if progress and progress.images else None
             bar.update(
@@ -53,9 +59,10 @@ def _live(settings: Settings, ledger: Ledger, name: str) -> Batch:
     return ledger.batch(name)
 
 
-def _lines(settings: Settings, ledger: Ledger, name: str) -> Batch:
+def _lines(settings: Settings, ledger: Ledger, name: str, also: Look) -> Batch:
     began, said = time.monotonic(), ""
     for row in _looks(settings, ledger, name):
+        also(row)
         where = _where(ledger, row)
         if where != said:
             out.print(f"{time.monotonic() - began:5.1f} s  {where}", markup=False)
@@ -95,6 +102,8 @@ def _where(ledger: Ledger, row: Batch | None) -> str:
     life = ledger.current_life()
     if life is None:
         return "taken; calling for machines"
+    if life.details.get("waits"):
+        return f"waiting for machines: {life.details['waits']}"
     machines = ledger.machines(life.id, open_only=True)
     ready = sum(machine.checked_in_at is not None for machine in machines)
     return f"{ready} of {len(machines)} machines have checked in" if machines else "the pool is opening"

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import infra.machines
-from infra.machines.cloud import Cloud
 from infra.machines.errors import CloudError
 from infra.machines.prices import price_of, read_prices
 from infra.machines.spec import Gpu, MachineSpec
@@ -13,6 +13,9 @@ from infra.pool.keeper import Market
 from infra.pool.plan import PoolPlan
 from infra.pool.zones import Zone
 from infra.settings import Settings
+
+if TYPE_CHECKING:  # Google's client takes a second to import, and `doctor` only wants the spec
+    from infra.machines.cloud import Cloud
 
 STARTUP = Path(infra.machines.__file__).parent / "startup.sh"
 TAG = "spotlift-machine"
@@ -36,7 +39,7 @@ def spec_of(settings: Settings, plan: PoolPlan) -> MachineSpec:
     )
 
 
-def market_of(settings: Settings, plan: PoolPlan, cloud: Cloud, say: Callable[[str], None]) -> Market:
+def market_of(settings: Settings, plan: PoolPlan, cloud: "Cloud", say: Callable[[str], None]) -> Market:
     """Spec, zones and prices. Zones that do not offer such a machine are passed over, as far as the cloud says so.
 
     Raises PricesError for a price file that cannot be read.
