@@ -168,7 +168,8 @@ class Watcher:
             self.say(f"{arrival.name}: refused. {why}")
 
     def _care_for(self, batch: Batch, now: datetime) -> None:
-        care = care_for(self._examine(batch), self.settings.restarts, now)
+        deadline = timedelta(seconds=self.settings.capacity_deadline)
+        care = care_for(self._examine(batch), self.settings.restarts, now, deadline)
         if care is Care.NOTHING:
             return
         if care is Care.CANCEL:
@@ -177,6 +178,14 @@ class Watcher:
             self.ledger.cancelled(batch.id, now)
             if batch.flow_run_id:
                 self.runs.cancel(batch.flow_run_id, "the batch was cancelled")
+        elif care is Care.NO_POOL:
+            message = (
+                f"the pool did not open within {self.settings.capacity_deadline:.0f} s: the latest run of spot-pool says "
+                f"why. Nothing is lost: mend that, then `spotlift retry {batch.name}`"
+            )
+            self.ledger.fail(batch.id, BatchEnd.NO_CAPACITY, message, now)
+            if batch.flow_run_id:
+                self.runs.cancel(batch.flow_run_id, message)
         elif care is Care.GIVE_UP:
             message = (
                 f"its run died {batch.restarts + 1} times. The logs of its runs say why; "
@@ -204,6 +213,7 @@ class Watcher:
             lease_until=lease.until if lease else None,
             lease_is_its_own=lease is not None and lease.holder == batch.flow_run_id,
             restarts=batch.restarts,
+            pool_is_open=self.ledger.current_life() is not None,
         )
 
     def _call_keeper(self, now: datetime) -> None:
@@ -238,6 +248,7 @@ def keeper_pause(lives: Sequence[Life]) -> datetime | None:
 _SAID = {
     Care.START: "its run is in the queue",
     Care.RESTART: "its run died; another one goes on with what is missing",
+    Care.NO_POOL: "given up, because the pool does not open",
     Care.GIVE_UP: "given up after too many restarts",
     Care.CANCEL: "cancelled",
 }

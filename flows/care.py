@@ -37,6 +37,7 @@ class Care(StrEnum):
     START = "START"  # its first run
     RESTART = "RESTART"  # another run goes on where the dead one stopped
     GIVE_UP = "GIVE_UP"  # it has been restarted too often
+    NO_POOL = "NO_POOL"  # it waited for long enough for a pool that does not open
     CANCEL = "CANCEL"  # nobody works on it any more: note that it is cancelled
 
 
@@ -55,9 +56,10 @@ class Patient:
     """Whether this very run gave that sign of life, and not an earlier one or one that somebody started by hand."""
     restarts: int
     """Since the last image was settled."""
+    pool_is_open: bool = True
 
 
-def care_for(patient: Patient, most_restarts: int, now: datetime) -> Care:
+def care_for(patient: Patient, most_restarts: int, now: datetime, queue_deadline: timedelta = timedelta.max) -> Care:
     """What this batch needs now. The same facts always give the same answer, and giving it twice does no harm."""
     # The server learns within seconds that a process died, its lease takes longer to run out.
     died = patient.lease_is_its_own and patient.run in (RunState.ENDED, RunState.CANCELLED)
@@ -68,7 +70,8 @@ def care_for(patient: Patient, most_restarts: int, now: datetime) -> Care:
     if not patient.has_run:
         return Care.START
     if patient.run is RunState.QUEUED:
-        return Care.NOTHING
+        queued = None if patient.run_since is None or patient.pool_is_open else now - patient.run_since
+        return Care.NO_POOL if queued is not None and queued > queue_deadline else Care.NOTHING
     showed_itself = patient.lease_until is not None and patient.lease_is_its_own
     if patient.run in (RunState.PENDING, RunState.RUNNING) and not showed_itself:
         # It has not taken its lease yet, or is just giving it back.

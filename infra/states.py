@@ -275,6 +275,26 @@ MOVES: Final[Mapping[type[State], Mapping[State, Mapping[State, str]]]] = {
 }
 # fmt: on
 
+WAYS_OUT: Final[Mapping[State, str]] = {
+    BatchState.ARRIVED: "the watcher starts its run within seconds, and another one when that dies (flows/care.py)",
+    BatchState.REGISTERED: "its run waits for a machine until capacity_deadline, then it fails as NO_CAPACITY",
+    BatchState.RUNNING: "its chunks end one by one; when its run dies the watcher restarts it, `restarts` times",
+    BatchState.CANCELLING: "its run ends it within a second; when there is none, the watcher does",
+    ImageState.WAITING: "with its chunk, or with its batch",
+    ChunkState.WAITING: "its batch's run sends it out, or the end of its batch cancels it",
+    ChunkState.RUNNING: "with its attempt",
+    AttemptState.OPEN: "image_deadline after the last news of it, capacity_deadline without any; a restart supersedes it",
+    MachineState.REQUESTED: "the order is repeated until reconcile.ORDER_DEADLINE; boot_deadline",
+    MachineState.PROVISIONING: "given back at its boot_deadline",
+    MachineState.STAGING: "given back at its boot_deadline",
+    MachineState.RUNNING: "boot_deadline, idle_window, policy.MISSED_FOR; its own watchdog; max_run",
+    MachineState.STOPPING: "its return is asked for again every keeper.ASK_AGAIN, until the cloud lists it no more",
+    LifeState.OPENING: "fails after pool.OPENS_WITHIN; when its keeper dies, the next one adopts or closes it",
+    LifeState.OPEN: "the idle window; when its scheduler dies it fails",
+    LifeState.CLOSING: "its machines are given back; after pool.CLOSES_WITHIN the next keeper goes on with that",
+}
+"""For every state that is not final: who moves it on, and when at the latest. A test proves each of them."""
+
 RETRYABLE_BATCHES: Final = frozenset(
     {BatchState.DONE, BatchState.DONE_WITH_REJECTS, BatchState.FAILED, BatchState.CANCELLED}
 )

@@ -36,6 +36,14 @@ def test_a_batch_in_the_queue_waits_for_the_pool_as_long_as_it_takes():
     assert care_for(queued, 5, NOW) is Care.NOTHING
 
 
+def test_a_batch_does_not_wait_for_ever_for_a_pool_that_does_not_open():
+    deadline = timedelta(minutes=10)
+    queued = replace(RUNNING, run=RunState.QUEUED, lease_until=None, run_since=NOW - deadline, pool_is_open=False)
+    assert care_for(queued, 5, NOW, deadline) is Care.NOTHING
+    assert care_for(queued, 5, NOW + SECOND, deadline) is Care.NO_POOL
+    assert care_for(replace(queued, pool_is_open=True), 5, NOW + SECOND, deadline) is Care.NOTHING
+
+
 def test_a_crash_that_the_server_knows_of_is_mended_at_once():
     crashed = replace(RUNNING, run=RunState.ENDED, lease_until=None)
     assert care_for(crashed, 5, NOW) is Care.RESTART
@@ -95,9 +103,11 @@ def test_a_cancelled_batch_that_nobody_works_on_any_more_ends():
 @pytest.mark.parametrize("state", sorted(OPEN_BATCHES))
 @pytest.mark.parametrize("run", list(RunState))
 def test_no_open_batch_is_left_alone_for_ever(state: BatchState, run: RunState):
-    """With its lease run out long ago, only a place in the queue is a reason to do nothing."""
+    """With its lease run out long ago, only a place in the queue of an open pool is a reason to do nothing."""
     long_ago = NOW - timedelta(hours=1)
     for lease, has_run, own in product((None, long_ago), (True, False), (True, False)):
         patient = Patient(state, has_run, run, long_ago, lease, lease_is_its_own=own, restarts=0)
         idle = care_for(patient, 5, NOW) is Care.NOTHING
         assert not idle or (run is RunState.QUEUED and has_run)
+        closed = replace(patient, pool_is_open=False)
+        assert care_for(closed, 5, NOW, timedelta(minutes=10)) is not Care.NOTHING
