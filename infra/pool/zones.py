@@ -1,7 +1,7 @@
 """Where to rent: the best zone first, with a memory of stockouts and preemptions that fades.
 
 Pure. Machines are spread over zones before anything else: on recorded traces of spot machines, several zones do
-better than any clever choice of a single one (docs/decisions/0010).
+better than any clever choice of a single one (docs/decisions/0011).
 """
 
 from collections.abc import Sequence

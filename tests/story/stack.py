@@ -34,6 +34,7 @@ class Stack:
 
     root: Path
     port: int
+    emulator_port: int
     settings: Mapping[str, object] = field(default_factory=dict)
 
     @property
@@ -56,7 +57,8 @@ class Stack:
         """What a user's shell has, without what this machine's owner may have set for another stack."""
         own = {name: value for name, value in os.environ.items() if not name.startswith(("SPOTLIFT_", "PREFECT_"))}
         given = {f"SPOTLIFT_{name.upper()}": str(value) for name, value in self.settings.items()}
-        return {**own, **given, "SPOTLIFT_STATE": str(self.state), "SPOTLIFT_PORT": str(self.port)}
+        ports = {"SPOTLIFT_PORT": str(self.port), "SPOTLIFT_EMULATOR_PORT": str(self.emulator_port)}
+        return {**own, **given, **ports, "SPOTLIFT_STATE": str(self.state)}
 
     def spotlift(self, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run one command to its end; with `check` it must succeed."""
@@ -192,7 +194,7 @@ class Stack:
 @contextmanager
 def running_stack(root: Path, **settings: object) -> Iterator[Stack]:
     """A stack that is up; at the end it is taken down, and nothing of it may be left."""
-    stack = Stack(root, free_port(), settings)
+    stack = Stack(root, free_port(), free_port(), settings)
     try:
         stack.spotlift("up")
         yield stack
