@@ -119,7 +119,9 @@ class Cloud:
         request = compute_v1.GetZoneOperationRequest(
             project=self.project, zone=operation.zone, operation=operation.name
         )
-        return self._outcome(self._read(self._clients.operations.get, request, operation.zone), operation.zone)
+        return outcome_of(
+            self._read(self._clients.operations.get, request, operation.zone), self._place(operation.zone)
+        )
 
     def wait(self, operation: Operation, deadline_seconds: float) -> Outcome:
         """Its outcome as soon as it is done, or after `deadline_seconds` whatever there is."""
@@ -135,7 +137,7 @@ class Cloud:
                     partial(self._clients.operations.wait, request, retry=None, timeout=patience),
                     self._place(operation.zone),
                 )
-                outcome = self._outcome(answer, operation.zone)
+                outcome = outcome_of(answer, self._place(operation.zone))
             except (CloudUnreachable, RateLimited):
                 pass  # no answer within the time that is left, or a hiccup: as good as "not yet"
             if not outcome.done:
@@ -152,7 +154,7 @@ class Cloud:
         silent: set[str] = set()
         while True:
             page = self._page(request)
-            silent.update(_silent_zones(page))
+            silent.update(silent_zones(page))
             for scope in page.items.values():
                 # Compared here once more: what is in the listing may be deleted as ours.
                 found = (_instance(message) for message in scope.instances)
@@ -257,18 +259,6 @@ class Cloud:
         pager = self._read(self._clients.instances.aggregated_list, request)
         return compute_v1.InstanceAggregatedList.pb(next(iter(pager.pages)))
 
-    def _outcome(self, operation: compute_v1.Operation, zone: str) -> Outcome:
-        if operation.status != compute_v1.Operation.Status.DONE:
-            return Outcome(done=False)
-        for error in operation.error.errors:
-            trouble = translate(_complaint(error), self._place(zone))
-            return Outcome(done=True, error=None if isinstance(trouble, AlreadyThere) else trouble)
-        if operation.http_error_status_code >= 400:
-            codes = (str(operation.http_error_status_code),)
-            complaint = Complaint(codes, operation.http_error_message)
-            return Outcome(done=True, error=translate(complaint, self._place(zone)))
-        return Outcome(done=True)
-
     def _zones(self, method: Callable[..., Any], request: Any, field: str) -> set[str]:
         zones: set[str] = set()
         while True:
@@ -277,6 +267,19 @@ class Cloud:
             if not page.next_page_token:
                 return zones
             request.page_token = page.next_page_token
+
+
+def outcome_of(operation: compute_v1.Operation, place: Place) -> Outcome:
+    """How far it has come. That what it was to make is there already is no failure."""
+    if operation.status != compute_v1.Operation.Status.DONE:
+        return Outcome(done=False)
+    if operation.error.errors:
+        trouble = translate(_complaint(operation.error.errors[0]), place)
+    elif operation.http_error_status_code >= 400:
+        trouble = translate(Complaint((str(operation.http_error_status_code),), operation.http_error_message), place)
+    else:
+        return Outcome(done=True)
+    return Outcome(done=True, error=None if isinstance(trouble, AlreadyThere) else trouble)
 
 
 def _complaint(error: compute_v1.types.Errors) -> Complaint:
@@ -297,8 +300,8 @@ def _instance(message: Any) -> Instance:
     return Instance(message.name, _last(message.zone), message.status, dict(message.labels), message.creation_timestamp)
 
 
-def _silent_zones(page: Any) -> Iterable[str]:
-    """The zones that say nothing on this page. There are three ways to say so.
+def silent_zones(page: Any) -> Iterable[str]:
+    """The zones that say nothing on this page of a listing, a plain message. There are three ways to say so.
 
     Raises CloudUnreachable when something is missing and nobody says of which zone.
     """
