@@ -37,6 +37,7 @@ from infra.pool.certificates import Authority, BadRequest, Certificate
 log = logging.getLogger("spotlift.registrar")
 
 LARGEST_REQUEST = 64 * 1024
+_LISTENED_TO = 16 * LARGEST_REQUEST
 DEADLINE = 20.0
 """Seconds that one connection may take, from the first byte of its handshake to the last of the answer."""
 MOST_AT_ONCE = 64
@@ -97,11 +98,10 @@ class Registrar:
             machine = Asking(str(engine["project_id"]), str(engine["zone"]), str(engine["instance_name"]))
         except TransportError as error:
             log.error("the keys of identity tokens cannot be fetched: %s", error)
-            raise Refusal(
-                503, "the keys that identity tokens are verified with cannot be fetched; ask again"
-            ) from error
+            raise Refusal(503, "what identity tokens are verified with cannot be fetched; ask again later") from error
         except (ValueError, GoogleAuthError) as error:
-            raise Refusal(403, f"the identity token is not valid for this life of the pool: {error}") from error
+            why = str(error).replace(token, "…")[:200]  # some errors quote what must not be written to a log
+            raise Refusal(403, f"the identity token is not valid for this life of the pool: {why}") from None
         except (KeyError, TypeError) as error:
             raise Refusal(403, "the identity token does not say which machine it is of (format=full)") from error
         if claims.get("iss") not in ISSUERS:
@@ -235,9 +235,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         try:
+            request = self._request()
             if self.path != "/certificate":
                 raise Refusal(404, "there is nothing but /certificate here")
-            certificate = self.server.registrar.certify(self._request(), datetime.now(UTC))
+            certificate = self.server.registrar.certify(request, datetime.now(UTC))
             self._answer(200, {"certificate": certificate})
         except Refusal as refusal:
             log.warning("%s refused (%d): %s", self.client_address[0], refusal.status, refusal)
@@ -248,6 +249,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not length.isdecimal():
             raise Refusal(411, "a request says how long it is")
         if int(length) > LARGEST_REQUEST:
+            self.rfile.read(min(int(length), _LISTENED_TO))  # who is still sending does not hear the answer
             raise Refusal(413, f"a request has at most {LARGEST_REQUEST} bytes")
         try:
             return json.loads(self.rfile.read(int(length)))

@@ -88,8 +88,7 @@ async def serve(options: argparse.Namespace) -> End:
         log.info("%s has left", options.name)
     if signing is not None:
         signing.cancel()
-    end: End = worker.end
-    return end
+    return End.GONE if told.is_set() else End(worker.end)
 
 
 async def leave(worker: Any) -> None:
@@ -155,16 +154,17 @@ async def _start(worker: Any) -> Any:
 def _worker(options: argparse.Namespace, patience: float) -> Any:
     """The Dask worker, not yet started; `end` says why it closed."""
     from distributed import Security, Worker
+    from distributed.core import Status
 
     class Member(Worker):  # type: ignore[misc]
         """A worker that knows why it closes, and does not wait for a thread that hangs."""
 
-        end = End.GONE
+        end: End | None = None
 
         async def close(self, *args: Any, reason: str = "worker-close", **options: Any) -> Any:
-            # All that the worker finds out itself; when the scheduler wants it to close, the reason is the scheduler's.
-            if reason.startswith(("worker-handle-scheduler", "worker-heartbeat", "check-worker-ttl")):
-                self.end = End.NO_SCHEDULER
+            if self.end is None:  # the first reason counts: the broken connection comes after every other
+                let_go = self.status is Status.closing_gracefully or reason == "scheduler-close"
+                self.end = End.GONE if let_go else End.NO_SCHEDULER
             return await super().close(*args, reason=reason, **{**options, "executor_wait": False})
 
     security = Security(

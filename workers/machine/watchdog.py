@@ -53,7 +53,7 @@ def verdict(signs: Collection[Sign], began: float, limit: float, now: float) -> 
     return None
 
 
-MOST_DEATHS = 4
+MOST_DEATHS = 3
 FORGIVEN_AFTER = 600.0
 """Seconds after which the death of a worker process does not count any more."""
 
