@@ -180,8 +180,8 @@ class Watcher:
                 self.runs.cancel(batch.flow_run_id, "the batch was cancelled")
         elif care is Care.NO_POOL:
             message = (
-                f"the pool did not open within {self.settings.capacity_deadline:.0f} s: the latest run of spot-pool says "
-                f"why. Nothing is lost: mend that, then `spotlift retry {batch.name}`"
+                f"the pool did not open within {self.settings.capacity_deadline:.0f} s: the latest run of spot-pool "
+                f"says why. Nothing is lost: mend that, then `spotlift retry {batch.name}`"
             )
             self.ledger.fail(batch.id, BatchEnd.NO_CAPACITY, message, now)
             if batch.flow_run_id:

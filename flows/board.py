@@ -4,7 +4,7 @@ All of it is told in a thread of its own, so that a Prefect server that is slow 
 the machines.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,14 +18,14 @@ from prefect.events import emit_event
 from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from flows.pool_told import cell, event_name, machines_table, status_line
 from flows.runs import Runs
-from flows.spans import clock
 from infra.pool.bill import bill, markdown
 from infra.pool.books import as_rented
 from infra.records import Ledger, LedgerUnreachable
-from infra.records.tables import Event, Machine
+from infra.records.tables import Event
 from infra.stack import GPU_POOL
-from infra.states import EventKind, MachineEnd, MachineState
+from infra.states import MachineState
 
 WRITE_EVERY: Final = timedelta(seconds=5)
 PATIENCE: Final = 5.0
@@ -95,67 +95,6 @@ class Board:
             self._shown[what] = markdown
 
 
-def status_line(living: Sequence[Machine], waits: str) -> str:
-    """The pool in one sentence: how many machines there are, what they cost an hour, and what is missing."""
-    serving = sum(m.checked_in_at is not None and m.state is MachineState.RUNNING for m in living)
-    coming = sum(m.checked_in_at is None and m.state is not MachineState.STOPPING for m in living)
-    parts = [f"{serving} machine{'' if serving == 1 else 's'} at work"]
-    if coming:
-        parts.append(f"{coming} on the way")
-    if dollars := sum(machine.price_per_hour or 0.0 for machine in living):
-        parts.append(f"${dollars:.2f} an hour")
-    said = ", ".join(parts) if living else "no machine is rented"
-    return f"Now: {said}." + (f" Waiting: {waits}" if waits else "")
-
-
-def machines_table(machines: Sequence[Machine], now: datetime) -> str:
-    """The machines of a life as a Markdown table, those that are there first."""
-    lines = [
-        "| machine | zone | type | state | asked for | booted in | lasted | why it ended |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for m in sorted(machines, key=lambda m: (m.state is MachineState.TERMINATED, m.id)):
-        gpu = f" + {m.gpus} × {m.gpu}" if m.gpu else ""
-        booted = clock((m.checked_in_at - m.requested_at).total_seconds()) if m.checked_in_at else ""
-        lasted = clock(((m.ended_at or now) - m.started_at).total_seconds()) if m.started_at else ""
-        state = "at work" if m.state is MachineState.RUNNING and m.checked_in_at else m.state.value
-        ended = f"{m.end}: {m.reason}" if m.end and m.reason else m.end or ""
-        cells = m.name, m.zone, f"{m.machine_type}{gpu}{', spot' if m.spot else ''}", state
-        lines.append(f"| {' | '.join(map(_cell, (*cells, f'{m.requested_at:%H:%M:%S}', booted, lasted, ended)))} |")
-    return "\n".join(lines)
-
-
-_EVENT_NAMES: Final[Mapping[EventKind, str]] = {
-    EventKind.MACHINE_REQUESTED: "spotlift.machine.rented",
-    EventKind.MACHINE_CHECKED_IN: "spotlift.machine.checked-in",
-    EventKind.ORPHAN_FOUND: "spotlift.machine.orphan-returned",
-    EventKind.POOL_WAITS: "spotlift.pool.waits",
-    EventKind.LIFE_MOVED: "spotlift.pool.moved",
-}
-_END_NAMES: Final[Mapping[str, str]] = {
-    MachineEnd.PREEMPTED: "preempted",
-    MachineEnd.STOCKOUT: "stockout",
-    MachineEnd.QUOTA: "quota-reached",
-    MachineEnd.REFUSED: "refused",
-    MachineEnd.NEVER_CREATED: "refused",
-    MachineEnd.BOOT_FAILED: "boot-failed",
-    MachineEnd.LOST: "lost",
-}
-
-
-def event_name(event: Event) -> str | None:
-    """What Prefect's automations know a line of the diary as; None if nobody needs to react to it.
-
-    A machine's end is told once, when it becomes known: as it begins to leave, or when it is gone at once.
-    """
-    if event.kind in _EVENT_NAMES:
-        return _EVENT_NAMES[event.kind]
-    end, known_before = event.details.get("end"), event.details.get("from") == MachineState.STOPPING
-    if event.kind not in (EventKind.MACHINE_MOVED, EventKind.MACHINE_TERMINATED) or end is None or known_before:
-        return None
-    return f"spotlift.machine.{_END_NAMES.get(end, 'returned')}"
-
-
 def _subject(event: Event) -> str:
     return f"spotlift.machine.{event.machine_id}" if event.machine_id else f"spotlift.pool-life.{event.life_id}"
 
@@ -165,11 +104,7 @@ def _details(event: Event) -> dict[str, str]:
 
 
 def _row(event: Event) -> str:
-    return f"| {event.at:%H:%M:%S} | {_cell(event.message)} |"
-
-
-def _cell(text: str) -> str:
-    return str(text).replace("|", "\\|").replace("\n", " ")
+    return f"| {event.at:%H:%M:%S} | {cell(event.message)} |"
 
 
 def tell_prefect(name: str, subject: str, details: Mapping[str, str], at: datetime) -> None:

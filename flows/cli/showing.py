@@ -1,6 +1,6 @@
 """`spotlift status` and `spotlift machines`: what there is, and what is to be done about it."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -9,18 +9,21 @@ from rich.table import Table
 
 from flows.cli.stacked import ledger_of, unless_up
 from flows.cli.talk import JsonOption, StateOption, out, plain, print_json
+from flows.pool_told import status_line
 from flows.progress import sentence
 from flows.spans import clock
 from infra import stack
 from infra.machines.errors import CloudError
 from infra.machines.spec import Listing
-from infra.pool.bill import line_of
+from infra.pool.bill import line_of, spent
 from infra.pool.books import as_rented
 from infra.pool.reconcile import unknown
 from infra.records import Batch, Ledger
 from infra.records.tables import Machine
 from infra.settings import Settings, read_settings
 from infra.states import OPEN_BATCHES, BatchState, ImageState
+
+DAY = timedelta(hours=24)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -146,9 +149,18 @@ def _print_batches(settings: Settings, ledger: Ledger, rows: list[Batch]) -> Non
     for column in table.columns:
         column.no_wrap = True
     out.print(table)
+    out.print(_pool(ledger), markup=False)
     for row in rows:
         if advice := _next(settings, ledger, row):
             out.print(f"{row.name}: {advice}", markup=False)
+
+
+def _pool(ledger: Ledger) -> str:
+    """What is rented now, and what was spent within a day."""
+    life, now = ledger.current_life(), datetime.now(UTC)
+    said = status_line(ledger.machines(open_only=True), life.details.get("waits", "") if life else "")
+    day = spent([as_rented(machine) for machine in ledger.machines_since(now - DAY)], now - DAY, now)
+    return f"{said} ${day:.2f} within 24 hours." if day else said
 
 
 def _print_batch(settings: Settings, ledger: Ledger, row: Batch) -> None:
