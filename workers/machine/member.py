@@ -183,6 +183,7 @@ def _worker(options: argparse.Namespace, patience: float) -> Any:
         death_timeout=max(patience, 1.0),
         local_directory=options.scratch,
         dashboard=False,
+        dashboard_address="127.0.0.1:0",  # even without a dashboard there is a plain HTTP server, for nobody outside
     )
 
 

@@ -19,6 +19,7 @@ PROJECT = "a-project"
 ZONE = "us-central1-a"
 ATTRIBUTES = "/computeMetadata/v1/instance/attributes/"
 IDENTITY = "/computeMetadata/v1/instance/service-accounts/default/identity"
+ACCESS_TOKEN = "/computeMetadata/v1/instance/service-accounts/default/token"
 PREEMPTED = "/computeMetadata/v1/instance/preempted"
 NAME = "/computeMetadata/v1/instance/name"
 
@@ -105,6 +106,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(self.cloud.name)
         elif url.path == IDENTITY and query.get("format") == "full":
             self._answer(self.cloud.signer.token(self.cloud.name, query["audience"], **self.cloud.claims))
+        elif url.path == ACCESS_TOKEN:
+            self._answer(json.dumps({"access_token": "ya29.secret", "expires_in": 3599, "token_type": "Bearer"}))
         elif url.path == PREEMPTED:
             value, etag = self.cloud.preempted(query.get("last_etag") if query.get("wait_for_change") else None)
             self._answer(value, etag)

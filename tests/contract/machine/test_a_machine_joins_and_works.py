@@ -18,6 +18,9 @@ pytestmark = pytest.mark.slow
 def test_a_machine_joins_and_works_and_keeps_its_key_to_itself(life: Life, client: Client, vm: Callable):
     vm("worker")
     assert client.submit(work.name, 0, pure=False).result(timeout=20) == "worker"
+    (listens_at,) = client.run(work.listens_at).values()
+    assert sorted({*listens_at} - {"::"}) == ["0.0.0.0", "127.0.0.1"]
+    assert listens_at.count("0.0.0.0") == 1  # the port that asks for a certificate, and no other
     (folder,) = life.folder.glob("spotlift-machine-*")
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE((folder / "machine.key").stat().st_mode) == 0o600

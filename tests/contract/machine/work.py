@@ -35,3 +35,10 @@ def name(seconds: float) -> str:
 
 def die(_: object) -> None:
     os._exit(9)
+
+
+def listens_at() -> list[str]:
+    """The addresses at which this process listens."""
+    import psutil
+
+    return [at.laddr.ip for at in psutil.Process().net_connections() if at.status == psutil.CONN_LISTEN]
