@@ -15,6 +15,8 @@ from infra.pool.certificates import Certificate
 
 LOOK_EVERY = 0.25
 CONNECT_DEADLINE = 20.0
+RECONNECT_DEADLINE = 3.0
+"""Seconds without a connection after which the scheduler counts as dead: it is on this very computer."""
 
 
 class PoolError(Exception):
@@ -123,7 +125,7 @@ def wait_for(
     without further news, and after `queue_patience` seconds without any: no machine took it, or one took it and hangs.
     Raises MachineLost, PoolGone, TookTooLong, Stopped, or what `work` raised.
     """
-    sent = time.monotonic()
+    sent = connected = time.monotonic()
     future = client.submit(work, job, pure=False, retries=0)
     ended = threading.Event()
     future.add_done_callback(lambda _: ended.set())
@@ -131,8 +133,9 @@ def wait_for(
         while not ended.wait(LOOK_EVERY):
             if stopped():
                 raise Stopped("it is not wanted any more")
-            if client.status not in ("running", "connecting"):
-                raise PoolGone(f"the connection to the pool's scheduler is {client.status}")
+            connected = time.monotonic() if client.status == "running" else connected
+            if client.status not in ("running", "connecting") or time.monotonic() - connected > RECONNECT_DEADLINE:
+                raise PoolGone("the connection to the pool's scheduler is broken")
             news = last_news()
             if news is None and time.monotonic() - sent > queue_patience:
                 raise TookTooLong(f"no machine told of it within {queue_patience:.0f} s")

@@ -10,70 +10,61 @@ from distributed import Client
 
 from infra.pool import dispatch
 from infra.pool.certificates import Certificate
-from infra.pool.local import LocalPool
+from infra.pool.hub import Hub
 from infra.processes import Process, marked
-from infra.records import Ledger
+from infra.records.tables import Life
 from infra.settings import Settings
-from infra.states import LifeEnd
+from infra.states import LifeState
 from tests.waiting import eventually
 
 
 @pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPool]:
-    """An open life of a pool, with a scheduler and no machine; at the end no process of it may be left."""
-    opened = open_pool(tmp_path_factory.mktemp("pool"))
-    yield opened
-    opened.close(LifeEnd.ASKED, now())
-    assert marked(str(opened.settings.state)) == []
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """Scheduler and registrar of a life, and no machine; at the end no process of it may be left."""
+    started = start_hub(tmp_path_factory.mktemp("hub"))
+    yield started
+    started.stop()
+    assert marked(str(started.settings.state)) == []
 
 
 @pytest.fixture(scope="module")
-def client(pool: LocalPool) -> Iterator[Client]:
+def client(hub: Hub) -> Iterator[Client]:
     """A client of that scheduler."""
-    with dispatch.connect(address_of(pool), Certificate.of(keys_of(pool), "client")) as client:
+    with dispatch.connect(hub.scheduler, Certificate.of(hub.keys, "client")) as client:
         yield client
 
 
 @pytest.fixture
-def worker(pool: LocalPool, client: Client) -> Iterator[Callable[[str], Process]]:
+def worker(hub: Hub, client: Client) -> Iterator[Callable[[str], Process]]:
     """Call it with a name for a plain Dask worker that has joined."""
     started: list[str] = []
 
     def start(name: str) -> Process:
-        keys = Certificate.of(keys_of(pool), "machine")
-        command = [sys.executable, "-m", "distributed.cli.dask_worker", address_of(pool), "--name", name]
-        command += ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(pool.folder)]
+        keys = Certificate.of(hub.keys, "client")
+        command = [sys.executable, "-m", "distributed.cli.dask_worker", hub.scheduler, "--name", name]
+        command += ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(hub.folder)]
         command += ["--tls-ca-file", str(keys.authority), "--tls-cert", str(keys.certificate)]
-        process = pool.processes.start(name, [*command, "--tls-key", str(keys.key)], {"PATH": "/usr/bin:/bin"})
+        process = hub.processes.start(name, [*command, "--tls-key", str(keys.key)], {"PATH": "/usr/bin:/bin"})
         started.append(name)
-        eventually(f"{name} joins", lambda: name in dispatch.machines_of(client))
+        eventually(f"{name} joins", lambda: name in _workers(client))
         return process
 
     yield start
-    pool.processes.stop(started, gently=0)
-    eventually("they leave", lambda: not set(started) & set(dispatch.machines_of(client)))
+    hub.processes.stop(started, gently=0)
+    eventually("they leave", lambda: not set(started) & _workers(client))
 
 
-def open_pool(state: Path, **settings: object) -> LocalPool:
-    """A life in that state folder, with a ledger of its own."""
-    chosen = Settings(state=state, machine_threads=1, **settings)  # type: ignore[arg-type]
-    ledger = Ledger(f"sqlite:///{state}/ledger.db")
-    ledger.migrate()
-    life = ledger.open_life(now())
-    assert life is not None
-    pool = LocalPool(chosen, ledger, life)
-    pool.open(now(), still_ours=lambda: True)
-    return pool
+def start_hub(state: Path) -> Hub:
+    """The hub of a life in that state folder, connected."""
+    life = Life(id=1, state=LifeState.OPENING, opened_at=now())
+    hub = Hub(Settings(state=state, machine_threads=1), life)
+    hub.start(now())
+    eventually("the scheduler listens", hub.connect)
+    return hub
 
 
-def keys_of(pool: LocalPool) -> Path:
-    return pool.folder / "certificates"
-
-
-def address_of(pool: LocalPool) -> str:
-    address = pool.life.scheduler_address
-    assert address is not None
-    return address
+def _workers(client: Client) -> set[str]:
+    return {str(worker["name"]) for worker in client.scheduler_info(n_workers=-1)["workers"].values()}
 
 
 def now() -> datetime:

@@ -13,10 +13,9 @@ from distributed import Client
 from infra.pool import dispatch
 from infra.pool.certificates import Certificate
 from infra.pool.dispatch import MachineLost, PoolGone, Stopped, TookTooLong, wait_for
-from infra.pool.local import LocalPool
+from infra.pool.hub import Hub
 from infra.processes import Process
-from infra.states import LifeEnd
-from tests.contract.pool.conftest import address_of, keys_of, now, open_pool
+from tests.contract.pool.conftest import start_hub
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -114,22 +113,56 @@ def test_the_machines_of_a_pool_have_names(client: Client, worker: Callable[[str
     assert dispatch.machines_of(client) == {"left", "right"}
 
 
+def test_the_keeper_sees_who_is_idle_and_a_machine_with_several_gpus_as_one(client: Client, hub: Hub, worker: Callable):
+    worker("single")
+    worker("double.0")
+    worker("double.1")
+    assert hub.at_work() == {"single": False, "double": False}
+    done = threading.Event()
+    address = next(at for at, w in client.scheduler_info(n_workers=-1)["workers"].items() if w["name"] == "double.1")
+    future = client.submit(time.sleep, 1, workers=[address], pure=False)
+    future.add_done_callback(lambda _: done.set())
+    eventually("it is at work", lambda: hub.at_work() == {"single": False, "double": True})
+    assert done.wait(30)
+
+
+def test_work_of_a_machine_that_the_keeper_knows_is_gone_goes_elsewhere_at_once(
+    client: Client, hub: Hub, worker: Callable
+):
+    frozen = worker("frozen")
+
+    def freeze_when_busy() -> None:
+        eventually("it works", lambda: _busy(client))
+        os.kill(frozen.pid, signal.SIGSTOP)  # its connections stay open, as those of a host that lost its power
+        hub.forget("frozen")
+
+    threading.Thread(target=freeze_when_busy).start()
+    begun = time.monotonic()
+    with pytest.raises(MachineLost) as lost:
+        send(client, time.sleep, LONG)
+    assert lost.value.machine == "frozen"
+    assert time.monotonic() - begun < 10
+    os.kill(frozen.pid, signal.SIGKILL)
+
+
 def test_a_dead_scheduler_is_noticed(tmp_path, request: pytest.FixtureRequest):
-    pool: LocalPool = open_pool(tmp_path)
-    request.addfinalizer(lambda: pool.close(LifeEnd.ASKED, now()))
-    scheduler = pool.processes.find("scheduler")
+    hub = start_hub(tmp_path)
+    request.addfinalizer(hub.stop)
+    scheduler = hub.processes.find("scheduler")
     assert scheduler is not None
-    client = dispatch.connect(address_of(pool), Certificate.of(keys_of(pool), "client"))
+    client = dispatch.connect(hub.scheduler, Certificate.of(hub.keys, "client"))
     request.addfinalizer(lambda: client.close(timeout=1))
     threading.Timer(0.5, os.kill, (scheduler.pid, signal.SIGKILL)).start()
     with pytest.raises(PoolGone):
         send(client, time.sleep, LONG)
+    assert not hub.is_alive()
+    assert hub.at_work() is None  # it cannot say; that is not the same as "nobody"
 
 
-def test_a_scheduler_that_is_not_there_is_an_error_in_time(pool: LocalPool, monkeypatch: pytest.MonkeyPatch):
+def test_a_scheduler_that_is_not_there_is_an_error_in_time(hub: Hub, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(dispatch, "CONNECT_DEADLINE", 1.0)
     with pytest.raises(PoolGone, match="does not answer"):
-        dispatch.connect("tls://127.0.0.1:9", Certificate.of(keys_of(pool), "client"))
+        dispatch.connect("tls://127.0.0.1:9", Certificate.of(hub.keys, "client"))
 
 
 def _busy(client: Client) -> bool:
