@@ -283,7 +283,7 @@ WAYS_OUT: Final[Mapping[State, str]] = {
     ImageState.WAITING: "with its chunk, or with its batch",
     ChunkState.WAITING: "its batch's run sends it out, or the end of its batch cancels it",
     ChunkState.RUNNING: "with its attempt",
-    AttemptState.OPEN: "image_deadline after the last news of it, capacity_deadline without any; a restart supersedes it",
+    AttemptState.OPEN: "image_deadline after its last news, capacity_deadline without any; superseded by a restart",
     MachineState.REQUESTED: "the order is repeated until reconcile.ORDER_DEADLINE; boot_deadline",
     MachineState.PROVISIONING: "given back at its boot_deadline",
     MachineState.STAGING: "given back at its boot_deadline",

@@ -144,7 +144,8 @@ class Hub:
 
     def at_work(self) -> Mapping[str, bool] | None:
         """The machines that the scheduler has, and whether they have work; None if it cannot say at the moment."""
-        return None if self._client is None else dispatch.at_work(self._client)
+        connected = self._client is not None and self._client.status == "running"
+        return dispatch.at_work(self._client) if connected else None
 
     def _known_addresses(self) -> dict[str, str]:
         try:
