@@ -144,8 +144,9 @@ class Hub:
 
     def at_work(self) -> Mapping[str, bool] | None:
         """The machines that the scheduler has, and whether they have work; None if it cannot say at the moment."""
-        connected = self._client is not None and self._client.status == "running"
-        return dispatch.at_work(self._client) if connected else None
+        if self._client is None or self._client.status != "running" or not self.is_alive():
+            return None  # asking a scheduler that is gone would take as long as its deadline
+        return dispatch.at_work(self._client)
 
     def _known_addresses(self) -> dict[str, str]:
         try:
