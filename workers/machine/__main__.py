@@ -1,8 +1,8 @@
-"""Without options: the supervisor of this VM. With the options of a member: that member itself, at once."""
+"""The entry of a rented machine's container."""
 
 import sys
 
-from workers.machine import member, supervisor
+from workers.machine import supervisor
 
 if __name__ == "__main__":
-    sys.exit(member.main() if len(sys.argv) > 1 else supervisor.main())
+    sys.exit(supervisor.main())

@@ -56,9 +56,12 @@ def warm_up(model: str) -> None:
     import numpy as np
 
     from workers.chunk import model_of
+    from workers.runtime import tensorflow
 
     upscaler = model_of(model, "")
     upscaler(np.zeros((1, 64, 64, 3), np.float32))
+    if os.environ.get("CUDA_VISIBLE_DEVICES") and not tensorflow().config.list_physical_devices("GPU"):
+        log.warning("TensorFlow finds no GPU here, whatever this machine costs; images are enlarged on the CPU")
 
 
 async def serve(options: argparse.Namespace) -> End:

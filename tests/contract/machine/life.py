@@ -23,6 +23,7 @@ ENVIRONMENT = {
     "HOME": os.environ.get("HOME", "/"),
     "PYTHONUNBUFFERED": "1",
     "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
+    "DASK_DISTRIBUTED__SCHEDULER__WORK_STEALING": "false",  # what moves was handed back, not stolen
 }
 # A signal ends bash's `wait`, not the process that it waits for.
 _NOTING_ITS_EXIT_CODE = """
