@@ -176,7 +176,7 @@ def claims(audience: str, certs_url: str, token: str) -> Mapping[str, Any]:
     return verified
 
 
-class _Server(HTTPServer):
+class Server(HTTPServer):
     """HTTPS with a thread per connection, a bound on their number, and a deadline for each of them."""
 
     request_queue_size = 128
@@ -229,7 +229,7 @@ def _deadline(connection: socket.socket) -> Iterator[None]:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+    server: Server
     server_version = "spotlift"
     sys_version = ""
 
@@ -291,7 +291,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         versions=own_versions(),
         claims_of=functools.partial(claims, options.audience, options.certs_url),
     )
-    with _Server((options.host, options.port), Certificate.of(keys, "registrar"), registrar) as server:
+    with Server((options.host, options.port), Certificate.of(keys, "registrar"), registrar) as server:
         address = f"https://{options.host}:{server.server_address[1]}"
         draft = options.folder / "registrar.draft"
         draft.write_text(json.dumps({"address": address}))

@@ -19,7 +19,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from infra.pool.certificates import LONGEST_LIFE, Authority
+from infra.pool import registrar
+from infra.pool.certificates import LONGEST_LIFE, Authority, Certificate
 from infra.pool.registrar import Refusal, check_versions, own_versions
 from infra.processes import marked
 from tests.contract.machine.cloud import ZONE, Signer
@@ -149,6 +150,24 @@ def test_idle_connections_do_not_keep_machines_out(life: Life, signer: Signer):
         for _ in range(40):
             idle.enter_context(_connected(life))
         assert ask(life, request(signer))[0] == 200
+
+
+def test_whoever_only_trickles_is_hung_up_on(life: Life, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(registrar, "DEADLINE", 0.5)
+    asked = registrar.Registrar(life.folder, "p", Authority.of(life.keys), own_versions(), lambda _: {})
+    with registrar.Server(("127.0.0.1", 0), Certificate.of(life.keys, "registrar"), asked) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        with socket.create_connection(server.server_address[:2], timeout=10) as silent:
+            assert silent.recv(1) == b""
+        plain = socket.create_connection(server.server_address[:2], timeout=10)
+        with _context(life).wrap_socket(plain, server_hostname="127.0.0.1") as trickling:
+            trickling.sendall(b"POST /certificate HTTP/1.1\r\nContent-Length: 100\r\n\r\n")
+            begun = time.monotonic()
+            with pytest.raises(OSError, match=r"EOF|reset|pipe"):
+                while time.monotonic() - begun < 10:
+                    trickling.sendall(b"x")
+                    time.sleep(0.1)
+        server.shutdown()
 
 
 def test_many_machines_may_ask_at_once(life: Life, signer: Signer):
