@@ -275,24 +275,38 @@ MOVES: Final[Mapping[type[State], Mapping[State, Mapping[State, str]]]] = {
 }
 # fmt: on
 
-WAYS_OUT: Final[Mapping[State, str]] = {
-    BatchState.ARRIVED: "the watcher starts its run within seconds, and another one when that dies (flows/care.py)",
-    BatchState.REGISTERED: "its run waits for a machine until capacity_deadline, then it fails as NO_CAPACITY",
-    BatchState.RUNNING: "its chunks end one by one; when its run dies the watcher restarts it, `restarts` times",
-    BatchState.CANCELLING: "its run ends it within a second; when there is none, the watcher does",
-    ImageState.WAITING: "with its chunk, or with its batch",
-    ChunkState.WAITING: "its batch's run sends it out, or the end of its batch cancels it",
-    ChunkState.RUNNING: "with its attempt",
-    AttemptState.OPEN: "image_deadline after its last news, capacity_deadline without any; superseded by a restart",
-    MachineState.REQUESTED: "the order is repeated until reconcile.ORDER_DEADLINE; boot_deadline",
-    MachineState.PROVISIONING: "given back at its boot_deadline",
-    MachineState.STAGING: "given back at its boot_deadline",
-    MachineState.RUNNING: "boot_deadline, idle_window, policy.MISSED_FOR; its own watchdog; max_run",
-    MachineState.STOPPING: "its return is asked for again every keeper.ASK_AGAIN, until the cloud lists it no more",
-    LifeState.OPENING: "fails after pool.OPENS_WITHIN; when its keeper dies, the next one adopts or closes it",
-    LifeState.OPEN: "the idle window; when its scheduler dies it fails",
-    LifeState.CLOSING: "its machines are given back; after pool.CLOSES_WITHIN the next keeper goes on with that",
+# fmt: off
+WAYS_OUT: Final[Mapping[type[State], Mapping[State, str]]] = {
+    BatchState: {
+        BatchState.ARRIVED: "the watcher starts its run within seconds, and another one when that dies (flows/care.py)",
+        BatchState.REGISTERED: "its run waits for a machine until capacity_deadline, then it fails as NO_CAPACITY",
+        BatchState.RUNNING: "its chunks end one by one; when its run dies the watcher restarts it, `restarts` times",
+        BatchState.CANCELLING: "its run ends it within a second; when there is none, the watcher does",
+    },
+    ImageState: {
+        ImageState.WAITING: "with its chunk; in a batch that has ended it is at rest until a retry",
+    },
+    ChunkState: {
+        ChunkState.WAITING: "its batch's run sends it out, or the end of its batch cancels it",
+        ChunkState.RUNNING: "with its attempt",
+    },
+    AttemptState: {
+        AttemptState.OPEN: "image_deadline after its last news, capacity_deadline without any; superseded by a restart",
+    },
+    MachineState: {
+        MachineState.REQUESTED: "the order is repeated until reconcile.ORDER_DEADLINE; boot_deadline",
+        MachineState.PROVISIONING: "given back at its boot_deadline",
+        MachineState.STAGING: "given back at its boot_deadline",
+        MachineState.RUNNING: "boot_deadline, idle_window, policy.MISSED_FOR; its own watchdog; max_run",
+        MachineState.STOPPING: "its return is asked for again every keeper.ASK_AGAIN, until the cloud lists it no more",
+    },
+    LifeState: {
+        LifeState.OPENING: "fails after pool.OPENS_WITHIN; when its keeper dies, the next one adopts or closes it",
+        LifeState.OPEN: "the idle window; when its scheduler dies it fails",
+        LifeState.CLOSING: "its machines are given back; after pool.CLOSES_WITHIN the next keeper goes on with that",
+    },
 }
+# fmt: on
 """For every state that is not final: who moves it on, and when at the latest. A test proves each of them."""
 
 RETRYABLE_BATCHES: Final = frozenset(
