@@ -174,7 +174,7 @@ class Enhancing:
             self.flush()
             self._hands.pop(attempt.id, None)
             with suppress(Fenced):  # somebody else has closed it: a cancel, or a newer attempt
-                self.ledger.end_attempt(attempt.id, end, _now(), hand.machine)
+                self.ledger.end_attempt(attempt.id, end, _now(), hand.machine, hand.image)
 
     def flush(self) -> None:
         """Write the news of the machines to the ledger."""

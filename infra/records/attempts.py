@@ -90,8 +90,17 @@ class AttemptVerbs(Verbs):
             _write(session, attempt, list(changes.values()), lines, now)
             return len(changes)
 
-    def end_attempt(self, attempt_id: int, end: AttemptEnd, now: datetime, machine: str | None = None) -> Chunk:
+    def end_attempt(
+        self,
+        attempt_id: int,
+        end: AttemptEnd,
+        now: datetime,
+        machine: str | None = None,
+        in_hand: int | None = None,
+    ) -> Chunk:
         """End a try. Its chunk is DONE when none of its images waits, else WAITING for the next attempt.
+
+        `in_hand`: the image that the machine had begun and not finished, which is done again; the diary keeps it.
 
         One that lost a machine which is known to be preempted ends as PREEMPTED. Harmless when it ended in the same
         way already; raises `Fenced` when it ended in another way.
@@ -101,7 +110,7 @@ class AttemptVerbs(Verbs):
             chunk = get(session, Chunk, attempt.chunk_id)
             if attempt.state is AttemptState.OPEN:
                 attempt.machine = machine or attempt.machine
-                _end(session, attempt, chunk, _why(session, attempt, end), now)
+                _end(session, attempt, chunk, _why(session, attempt, end), now, in_hand)
             elif attempt.end is not _why(session, attempt, end):
                 raise Fenced(
                     f"Attempt {attempt.number} of chunk {chunk.number} ended as {attempt.end} already, "
@@ -139,7 +148,9 @@ def _open_attempts(session: Session, whose: Any) -> Sequence[Attempt]:
     return session.scalars(select(Attempt).where(whose, col(Attempt.state) == AttemptState.OPEN)).all()
 
 
-def _end(session: Session, attempt: Attempt, chunk: Chunk, end: AttemptEnd, now: datetime) -> None:
+def _end(
+    session: Session, attempt: Attempt, chunk: Chunk, end: AttemptEnd, now: datetime, in_hand: int | None = None
+) -> None:
     what = f"Attempt {attempt.number} of chunk {chunk.number}"
     attempt.state = check_move(what, attempt.state, AttemptState.ENDED)
     attempt.end, attempt.ended_at = end, now
@@ -151,7 +162,8 @@ def _end(session: Session, attempt: Attempt, chunk: Chunk, end: AttemptEnd, now:
     to = ChunkState.WAITING if waiting else ChunkState.DONE
     chunk.state = check_move(f"Chunk {chunk.number}", chunk.state, to)
     said = f"{what} ended as {end}" + (f"; {counted(waiting, 'image')} still wait." if waiting else ".")
-    note(session, now, EventKind.ATTEMPT_ENDED, said, attempt, end=end, waiting=waiting, chunk=to)
+    details = {"end": end, "waiting": waiting, "chunk": to, "in_hand": in_hand}
+    note(session, now, EventKind.ATTEMPT_ENDED, said, attempt, **details)
 
 
 def _images(session: Session, attempt: Attempt, outcomes: Sequence[ImageOutcome]) -> dict[int, Any]:

@@ -5,9 +5,14 @@ Seconds depend on the computer and on what else it does; the ratios are taken in
 
 import sys
 
-from tests.bench import folder, small_images
+from tests.bench import folder, keeper, preemptions, small_images
 
-BENCHES = {"folder": folder.measure, "small-images": small_images.measure}
+BENCHES = {
+    "folder": folder.measure,
+    "small-images": small_images.measure,
+    "keeper": keeper.measure,
+    "preemptions": preemptions.measure,
+}
 
 
 def main(names: list[str]) -> int:
