@@ -188,17 +188,12 @@ class Cloud:
         request = compute_v1.ListZoneOperationsRequest(
             project=self.project, zone=zone, filter=f'targetLink eq ".*{target}"', max_results=_PAGE
         )
-        ends: list[tuple[datetime, Departure]] = []
+        operations: list[compute_v1.Operation] = []
         while True:
-            pager = self._read(self._clients.operations.list, request, zone)
-            page = next(iter(pager.pages))
-            ends += [
-                (datetime.fromisoformat(it.insert_time), _REASONS[it.operation_type])
-                for it in page.items
-                if it.operation_type in _REASONS and it.target_link.endswith(target)
-            ]
+            page = next(iter(self._read(self._clients.operations.list, request, zone).pages))
+            operations += [it for it in page.items if it.target_link.endswith(target)]
             if not page.next_page_token:
-                return min(ends, key=lambda end: end[0])[1] if ends else Departure.UNKNOWN
+                return departure_of(operations)
             request.page_token = page.next_page_token
 
     def console(self, name: str, zone: str) -> str:
@@ -280,6 +275,13 @@ def outcome_of(operation: compute_v1.Operation, place: Place) -> Outcome:
     else:
         return Outcome(done=True)
     return Outcome(done=True, error=None if isinstance(trouble, AlreadyThere) else trouble)
+
+
+def departure_of(operations: Iterable[compute_v1.Operation]) -> Departure:
+    """Why a machine went away, if these are all operations on it."""
+    ends = [it for it in operations if it.operation_type in _REASONS and not it.error.errors]
+    first = min(ends, key=lambda it: datetime.fromisoformat(it.insert_time), default=None)
+    return Departure.UNKNOWN if first is None else _REASONS[first.operation_type]
 
 
 def _complaint(error: compute_v1.types.Errors) -> Complaint:

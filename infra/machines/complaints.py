@@ -79,7 +79,8 @@ def _quota(complaint: Complaint, place: Place) -> CloudError:
     said = _QUOTA.search(complaint.message)
     metric = (said["metric"] if said else complaint.details.get("metricName", "")).rpartition("/")[2].upper()
     limit = complaint.details.get("limit") or (said["limit"] if said else None)
-    everywhere = metric.endswith("_ALL_REGIONS") or (said is not None and said["region"] is None)
+    everywhere = metric.endswith("_ALL_REGIONS") or complaint.details.get("region") == "global"
+    everywhere |= said is not None and said["region"] is None
     region = complaint.details.get("region") or (said["region"] if said else None) or region_of(place.zone)
     where = "for all regions together" if everywhere else f"in {region or 'this region'}"
     now = f" (it is {_number(limit)} now)" if limit else ""
@@ -271,7 +272,7 @@ _QUOTA: Final = re.compile(
 _TOO_OFTEN: Final = re.compile(r"rate limit exceeded|quota metric '[^']*(requests|queries)|per minute", re.IGNORECASE)
 _PERMISSION: Final = re.compile(r"\b((?:compute|iam|serviceusage|resourcemanager)\.(?!googleapis)\w+\.\w+)\b")
 _PART: Final = re.compile(rf"\b(?P<kind>{'|'.join(_PARTS)})/(?:family/)?(?P<name>[\w.-]*\w)")
-_ABSENT: Final = re.compile(r"not found|does not exist|not exist|was not found|unknown", re.IGNORECASE)
+_ABSENT: Final = re.compile(r"not found|does not exist|cannot be found", re.IGNORECASE)
 _IN_THIS_ZONE: Final = re.compile(
     r"\b(in|by|available in) (this |the )?zone\b|machineType|acceleratorType", re.IGNORECASE
 )

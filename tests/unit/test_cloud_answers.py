@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from google.cloud import compute_v1
 
-from infra.machines.cloud import outcome_of, silent_zones
+from infra.machines.cloud import departure_of, outcome_of, silent_zones
 from infra.machines.complaints import Place
 from infra.machines.errors import CloudError, CloudUnreachable, QuotaReached, Refused, Stockout, Temporary, Where
+from infra.machines.spec import Departure
 
 PLACE = Place("drawings", "us-central1-a")
 
@@ -118,3 +119,37 @@ def test_a_zone_that_says_nothing_is_named(fields: dict[str, Any], silent: set[s
 def test_a_listing_that_misses_something_unnamed_teaches_nothing():
     with pytest.raises(CloudUnreachable):
         list(silent_zones(page(warning={"code": "PARTIAL_SUCCESS", "message": "Some are missing."})))
+
+
+FAILED = {"errors": [{"code": "INTERNAL_ERROR", "message": "?"}]}
+
+
+@pytest.mark.parametrize(
+    ("types", "departure"),
+    [
+        ([], Departure.UNKNOWN),
+        (["insert", "setLabels"], Departure.UNKNOWN),
+        (["insert", "compute.instances.hostError"], Departure.UNKNOWN),
+        (["insert", "delete"], Departure.DELETED),
+        (["insert", "stop", "delete"], Departure.DELETED),
+        (["insert", "compute.instances.preempted"], Departure.PREEMPTED),
+        (["insert", "simulateMaintenanceEvent", "compute.instances.preempted", "delete"], Departure.PREEMPTED),
+        (["insert", "compute.instances.terminateOnHostMaintenance"], Departure.PREEMPTED),
+        (["insert", "compute.instances.deferredDelete"], Departure.TIME_LIMIT),
+        (["insert", "compute.instances.deferredStop", "delete"], Departure.TIME_LIMIT),
+        (["insert", "compute.instances.guestTerminate", "delete"], Departure.STOPPED_ITSELF),
+        (["insert", "compute.instances.guestTerminate", "compute.instances.deferredDelete"], Departure.STOPPED_ITSELF),
+    ],
+)
+def test_the_first_operation_that_ends_a_machine_tells_why_it_went(types: list[str], departure: Departure):
+    # Times of different zones: what is later on the clock may be earlier.
+    hours = [
+        f"2026-11-25T{hour:02}:00:00.000{zone}" for hour, zone in ((9, "+02:00"), (8, "Z"), (1, "-08:00"), (10, "Z"))
+    ]
+    operations = [operation(operationType=it, insertTime=when) for it, when in zip(types, hours, strict=False)]
+    assert departure_of(operations[::-1]) is departure
+
+
+def test_a_deletion_that_failed_ended_nothing():
+    at = "2026-11-25T09:00:00Z"
+    assert departure_of([operation(operationType="delete", insertTime=at, error=FAILED)]) is Departure.UNKNOWN
