@@ -67,9 +67,10 @@ class Life:
         self.processes.start("scheduler", [*command, "--tls-key", str(keys.key)], ENVIRONMENT)
         self.scheduler = self._address(file)
 
-    def start_registrar(self, port: int = 0) -> None:
+    def start_registrar(self, port: int = 0, certs_url: str = "") -> None:
         command = [sys.executable, "-m", "infra.pool.registrar", "--folder", str(self.folder), "--port", str(port)]
-        command += ["--audience", AUDIENCE, "--certs-url", self.keys_of_tokens.certs_url, "--project", PROJECT]
+        command += ["--audience", AUDIENCE, "--project", PROJECT]
+        command += ["--certs-url", certs_url or self.keys_of_tokens.certs_url]
         self.processes.start("registrar", command, ENVIRONMENT)
         self.registrar = self._address(self.folder / "registrar.json")
 
@@ -79,7 +80,11 @@ class Life:
     def cloud(self, name: str, **attributes: str) -> Cloud:
         """The metadata server of a VM of that name, which the life expects."""
         (self.folder / "expected" / name).write_text(ZONE)
-        given = {
+        return self.stack.enter_context(Cloud(name, self.signer, self.metadata(**attributes)))
+
+    def metadata(self, **attributes: str) -> dict[str, str]:
+        """What a VM of this life is told."""
+        return {
             "spotlift-scheduler": self.scheduler,
             "spotlift-registrar": self.registrar,
             "spotlift-authority": (self.keys / "authority.pem").read_text(),
@@ -87,7 +92,6 @@ class Life:
             "spotlift-idle-limit": "60",
             **{f"spotlift-{key.replace('_', '-')}": value for key, value in attributes.items()},
         }
-        return self.stack.enter_context(Cloud(name, self.signer, given))
 
     def boot(self, cloud: Cloud) -> Process:
         """The VM's container, as the startup script runs it; its exit code is written down at the end."""
