@@ -18,6 +18,7 @@ from flows.leases import KEEPER, KEEPER_SECONDS, KeptLease
 from flows.runs import PROCESS_BATCH, Runs, ServerUnreachable
 from infra.machines.cloud import Cloud
 from infra.machines.errors import CloudError
+from infra.machines.prices import PricesError
 from infra.pool.dispatch import PoolGone
 from infra.pool.hub import SCHEDULER, Hub
 from infra.pool.keeper import Keeper
@@ -79,8 +80,11 @@ def live(settings: Settings, plan: PoolPlan, ledger: Ledger, lease: KeptLease, s
     Raises PoolFailed, and Superseded when the lease is lost: then the life is left as it is, because it may be in the
     hands of another keeper by then.
     """
-    cloud = Cloud.at(settings.project, endpoint(settings))
-    market = market_of(settings, plan, cloud, say)
+    try:
+        cloud = Cloud.at(settings.project, endpoint(settings))
+        market = market_of(settings, plan, cloud, say)
+    except (CloudError, PricesError) as error:
+        raise PoolFailed(str(error)) from error
 
     def pool_of(life: Life) -> Pool:
         hub, board = Hub(settings, life), Board(ledger, life.id, show, tell)

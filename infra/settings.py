@@ -82,7 +82,9 @@ class Settings(BaseSettings):
     network: str = Field("global/networks/default", description="network of the machines")
     subnetwork: str | None = Field(None, description="subnetwork of the machines")
     external_address: bool = Field(False, description="give machines an external address")
-    service_account: str | None = Field(None, description="account that machines act as [none]")
+    service_account: str | None = Field(
+        None, description="e-mail of the account that machines act as [spotlift-worker of the project]"
+    )
     max_run: Seconds = Field(43_200.0, description="seconds after which the cloud deletes a machine, whatever happens")
     machine_threads: int | None = Field(None, ge=1, description="TensorFlow threads each [emulator: cores ÷ machines]")
 
@@ -167,6 +169,11 @@ class Settings(BaseSettings):
     @property
     def ledger_url(self) -> str:
         return self.ledger or f"sqlite:///{self.state / 'ledger.db'}"
+
+    @property
+    def machine_account(self) -> str:
+        """The account that machines act as; they need one to prove who they are and to read the image."""
+        return self.service_account or f"spotlift-worker@{self.project}.iam.gserviceaccount.com"
 
     @property
     def container(self) -> str:

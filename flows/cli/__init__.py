@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from flows.cli import batches, doctor, enhance, showing, stack, train
+from flows.cli import batches, doctor, emulator, enhance, showing, stack, train
 from flows.cli.talk import UserError, complain
 
 app = typer.Typer(
@@ -17,7 +17,7 @@ app = typer.Typer(
     "there is work.\n\nStart with [bold]spotlift enhance SRC OUT[/bold] (here and now, no server), or with "
     "[bold]spotlift up[/bold] and [bold]spotlift submit SRC --wait[/bold] (the whole pipeline).",
 )
-for module in (enhance, stack, batches, showing, doctor, train):
+for module in (enhance, stack, batches, showing, doctor, train, emulator):
     module.add_to(app)
 
 

@@ -17,6 +17,7 @@ def work_of(ledger: Ledger) -> Work:
         seconds=sum(work.pixels / speeds[work.model] for work in waiting if work.pixels),
         chunks=sum(work.chunks for work in waiting),
         unread=sum(work.unread for work in waiting),
+        asked_at=max((work.asked_at for work in waiting), default=None),
     )
 
 

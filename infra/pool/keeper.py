@@ -34,6 +34,8 @@ ASK_AGAIN = timedelta(seconds=15)
 """Between two requests to give the same machine back."""
 WATCHDOG = 3
 """A machine that nobody gives back powers itself off after so many idle windows."""
+CONSOLE_LINES = 5
+"""Of a machine that did not come up are quoted; lines that say the same count once."""
 GIVES_UP_AT_ONCE = (Stockout, QuotaReached, Refused)
 
 Say = Callable[[str], None]
@@ -216,7 +218,7 @@ class Keeper:
             console = self.cloud.console(machine.name, machine.zone).strip()
         except CloudError:
             console = ""
-        last = " ⏎ ".join(console.splitlines()[-3:])
+        last = " ⏎ ".join([*dict.fromkeys(console.splitlines())][-CONSOLE_LINES:])
         return f"{reason} Its console ends: {last}" if last else reason
 
     def _check_in(self, machine: Machine, at_work: Mapping[str, bool], now: datetime) -> Machine:

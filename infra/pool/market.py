@@ -34,7 +34,7 @@ def spec_of(settings: Settings, plan: PoolPlan) -> MachineSpec:
         network=settings.network,
         subnetwork=settings.subnetwork,
         external_address=settings.external_address,
-        service_account=settings.service_account,
+        service_account=settings.machine_account,
         tags=(TAG,),
     )
 

@@ -38,6 +38,8 @@ class Work:
     """That are not done: more GPUs than chunks are of no use."""
     unread: int
     """Batches of which nobody knows yet what they need."""
+    asked_at: datetime | None = None
+    """When somebody last handed in a batch or had one retried."""
 
     @property
     def waits(self) -> bool:
@@ -130,7 +132,7 @@ def decide(
         return Decision(give_back=tuple(back))
     # Whatever is not gone yet counts, also what is on its way out: there are never more machines than allowed.
     room = limits.maximum - len(machines)
-    rent, waits, for_good = _rent(min(missing, room), machines, zones, history, limits, now)
+    rent, waits, for_good = _rent(min(missing, room), work, machines, zones, history, limits, now)
     return Decision(rent, tuple(back), waits, for_good and not staying)
 
 
@@ -146,10 +148,16 @@ def wanted(work: Work, limits: Limits) -> int:
 
 
 def _rent(
-    count: int, machines: Sequence[Held], zones: Sequence[Zone], history: Sequence[Past], limits: Limits, now: datetime
+    count: int,
+    work: Work,
+    machines: Sequence[Held],
+    zones: Sequence[Zone],
+    history: Sequence[Past],
+    limits: Limits,
+    now: datetime,
 ) -> tuple[tuple[str, ...], str, bool]:
     """Zones for so many machines; if they are fewer, why."""
-    if count > 0 and (trouble := trouble_everywhere(history, limits.pause, now)) is not None:
+    if count > 0 and (trouble := trouble_everywhere(history, limits.pause, work.asked_at, now)) is not None:
         return (), trouble.said, trouble.for_good
     held = [machine.zone for machine in machines if machine.stage is not Stage.LEAVING]
     rate = sum(machine.price or 0.0 for machine in machines)

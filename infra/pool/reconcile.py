@@ -104,7 +104,7 @@ def never_created(machine: Machine, error: CloudError) -> Move:
         end, details = MachineEnd.STOCKOUT, {"available": list(error.zones_available)}
     elif isinstance(error, QuotaReached):
         end, details = MachineEnd.QUOTA, {"everywhere": error.where is Where.EVERYWHERE}
-    elif isinstance(error, Refused):
+    elif isinstance(error, Refused) and error.where is Where.EVERYWHERE:
         end = MachineEnd.REFUSED
     return Move(machine, MachineState.TERMINATED, end, str(error), details)
 

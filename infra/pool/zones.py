@@ -87,8 +87,14 @@ def memory(zone: str, history: Sequence[Past], now: datetime) -> float:
     )
 
 
-def trouble_everywhere(history: Sequence[Past], pause: timedelta, now: datetime) -> Trouble | None:
-    """Trouble that another zone would not help against: a refusal, a quota of all regions, machines that never boot."""
+def trouble_everywhere(
+    history: Sequence[Past], pause: timedelta, asked_at: datetime | None, now: datetime
+) -> Trouble | None:
+    """Trouble that another zone would not help against: a refusal, a quota of all regions, machines that never boot.
+
+    What happened before somebody last asked for something (`asked_at`) may have been mended since, and is forgiven.
+    """
+    history = [past for past in history if asked_at is None or past.requested_at >= asked_at or past.checked_in_at]
     refusals = _since_success(history, MachineEnd.REFUSED)
     if refusals and now < _until(refusals, pause):
         return Trouble(refusals[-1].reason, for_good=True)

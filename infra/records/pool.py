@@ -9,7 +9,7 @@ from sqlmodel import col
 
 from infra.records.diary import Verbs, counted, get, note
 from infra.records.errors import Refused, Unknown
-from infra.records.tables import Attempt, Batch, Chunk, Image, Life, Machine
+from infra.records.tables import Attempt, Batch, Chunk, Event, Image, Life, Machine
 from infra.records.values import WaitingWork
 from infra.states import (
     OPEN_CHUNKS,
@@ -254,16 +254,26 @@ class MachineVerbs(Verbs):
             .group_by(col(Chunk.batch_id))
             .subquery()
         )  # fmt: skip
+        asked = (
+            select(col(Event.batch_id), func.max(col(Event.at)).label("at"))
+            .where(col(Event.kind).in_([EventKind.BATCH_ARRIVED, EventKind.BATCH_RETRIED]))
+            .group_by(col(Event.batch_id))
+            .subquery()
+        )
         query = (
-            select(col(Batch.name), col(Batch.state), col(Batch.model), chunks.c.chunks, chunks.c.pixels)
+            select(Batch, chunks.c.chunks, chunks.c.pixels, asked.c.at)
             .outerjoin(chunks, chunks.c.batch_id == col(Batch.id))
+            .outerjoin(asked, asked.c.batch_id == col(Batch.id))
             .where(col(Batch.state).in_(_WANTS_MACHINES))
         )
         with self._database.reading() as session:
             return [
-                WaitingWork(row.name, row.model, int(row.chunks or 0), int(row.pixels or 0), row.state is _UNREAD)
-                for row in session.execute(query)
-            ]
+                WaitingWork(
+                    batch.name, batch.model, int(count or 0), int(pixels or 0), batch.state is _UNREAD,
+                    at or batch.arrived_at,
+                )
+                for batch, count, pixels, at in session.execute(query)
+            ]  # fmt: skip
 
     def worked_seconds(self, life_id: int) -> dict[str, float]:
         """How long each machine of a life worked on images that it finished."""

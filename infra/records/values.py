@@ -56,6 +56,7 @@ class WaitingWork:
     chunks: int  # that are not DONE
     pixels: int  # input pixels in those chunks
     unread: bool  # it has just arrived: nobody knows yet what it needs
+    asked_at: datetime  # when it was handed in, or its retry was asked for
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.contract.machine.cloud import Cloud, Signer
+from tests.contract.machine.life import free_port
 from workers.machine.metadata import Assignment, Metadata, NotThere
 
 GIVEN = {
@@ -72,10 +73,10 @@ def test_the_address_is_the_one_that_the_libraries_of_the_cloud_use():
 
 
 def test_no_proxy_is_asked(cloud: Cloud, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     assert Metadata(cloud.host).name() == "vm-7"
 
 
 def test_a_server_that_is_not_there_is_an_error_of_the_system():
     with pytest.raises(OSError, match="refused"):
-        Assignment.read_patiently(Metadata("127.0.0.1:9"), patience=0.1)
+        Assignment.read_patiently(Metadata(f"127.0.0.1:{free_port()}"), patience=0.1)

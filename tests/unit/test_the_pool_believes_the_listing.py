@@ -113,6 +113,7 @@ def test_an_order_that_was_never_answered_is_repeated_and_given_up_after_its_dea
         (QuotaReached("Full.", "GPUS_ALL_REGIONS", Where.EVERYWHERE), MachineEnd.QUOTA, {"everywhere": True}),
         (QuotaReached("Full.", "NVIDIA_L4_GPUS", Where.REGION), MachineEnd.QUOTA, {"everywhere": False}),
         (Refused("No such image."), MachineEnd.REFUSED, {}),
+        (Refused("No such type there.", Where.ZONE), MachineEnd.NEVER_CREATED, {}),
         (Temporary("Internal error."), MachineEnd.NEVER_CREATED, {}),
     ],
 )

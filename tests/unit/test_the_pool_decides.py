@@ -168,6 +168,12 @@ def test_a_refusal_is_for_good_until_somebody_acts_but_not_while_machines_serve(
     assert choose(MUCH, history=(replace(no, ended_at=ago(60)),)).rent  # somebody may have mended it
 
 
+def test_what_went_wrong_before_somebody_asked_again_is_forgiven():
+    no = Past("us-a1-a", ago(9), ended_at=ago(5), end=MachineEnd.REFUSED, reason="No permission.")
+    assert choose(replace(MUCH, asked_at=ago(10)), history=(no,)).for_good
+    assert choose(replace(MUCH, asked_at=ago(4)), history=(no,)).rent
+
+
 def test_machines_that_never_boot_are_not_rented_one_after_the_other_for_ever():
     def failed(seconds: float) -> Past:
         return Past(
