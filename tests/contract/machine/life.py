@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,6 +26,15 @@ ENVIRONMENT = {
     "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
     "DASK_DISTRIBUTED__SCHEDULER__WORK_STEALING": "false",  # what moves was handed back, not stolen
 }
+
+
+def free_port() -> int:
+    """A port at which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 # A signal ends bash's `wait`, not the process that it waits for.
 _NOTING_ITS_EXIT_CODE = """
 "$0" -m workers.machine & trap "kill -TERM $!" TERM

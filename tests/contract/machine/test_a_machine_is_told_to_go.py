@@ -13,7 +13,7 @@ from distributed import Client
 from infra.pool import dispatch
 from tests.contract.machine import work
 from tests.contract.machine.cloud import Cloud
-from tests.contract.machine.life import Life
+from tests.contract.machine.life import Life, free_port
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -101,8 +101,8 @@ def test_work_that_keeps_coming_goes_elsewhere_and_none_of_it_is_lost(
 
 
 def test_a_machine_that_is_told_while_it_boots_ends_at_once(new_life: Life):
-    new_life.registrar = "https://127.0.0.1:9"
-    new_life.scheduler = "tls://127.0.0.1:9"
+    new_life.registrar = f"https://127.0.0.1:{free_port()}"
+    new_life.scheduler = f"tls://127.0.0.1:{free_port()}"
     cloud = new_life.cloud("unborn")
     new_life.boot(cloud)
     eventually("it asks in vain", lambda: "no certificate yet" in new_life.log("unborn"))

@@ -1,6 +1,5 @@
 """A VM knows nothing but its metadata when it wakes up, and is a member of the pool a moment later."""
 
-import socket
 import stat
 from collections.abc import Callable
 
@@ -9,7 +8,7 @@ from distributed import Client, KilledWorker
 
 from infra.pool import dispatch
 from tests.contract.machine import work
-from tests.contract.machine.life import Life
+from tests.contract.machine.life import Life, free_port
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -55,7 +54,7 @@ def test_a_machine_whose_workers_die_again_and_again_ends(new_life: Life):
 
 def test_the_registrar_may_come_up_later_than_the_machine(new_life: Life):
     new_life.start_scheduler()
-    port = _free_port()
+    port = free_port()
     new_life.registrar = f"https://127.0.0.1:{port}"
     new_life.boot(new_life.cloud("early"))
     eventually("it asks in vain", lambda: "no certificate yet" in new_life.log("early"))
@@ -69,9 +68,3 @@ def test_a_registrar_of_another_life_gets_no_token(life: Life, new_life: Life):
     new_life.boot(new_life.cloud("stray", idle_limit="2"))
     assert new_life.exit_code("stray") == 4
     assert "CERTIFICATE_VERIFY_FAILED" in new_life.log("stray")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
