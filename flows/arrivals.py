@@ -118,6 +118,8 @@ class Watcher:
     def care(self, now: datetime) -> None:
         """Give every open batch what it needs, and the pool a keeper while there is one."""
         batches = self.ledger.batches()
+        if any(batch.state in OPEN_BATCHES for batch in batches) or self.ledger.lives(open_only=True):
+            self._call_keeper(now)  # first: a machine takes the longest to be there
         for batch in batches:
             try:
                 if batch.state in OPEN_BATCHES:
@@ -127,8 +129,6 @@ class Watcher:
                     self.ledger.attach_run(batch.id, str(run), now)
             except (IllegalMove, Refused):
                 continue  # it moved on since it was read; the next look sees where it is
-        if any(batch.state in OPEN_BATCHES for batch in batches) or self.ledger.lives(open_only=True):
-            self._call_keeper(now)
 
     def _say_once(self, what: str) -> None:
         """Say what lasts only when it begins."""

@@ -22,7 +22,7 @@ from flows.enhancing import Enhancing, LostMachine, NoCapacity
 from flows.leases import BATCH_SECONDS, of_batch
 from flows.progress import ProgressArtifact
 from infra.arrivals import ArrivalError, Survey
-from infra.pool.dispatch import Stopped
+from infra.pool.ends import Stopped
 from infra.records import Batch, Chunk, IllegalMove, Ledger, LedgerUnreachable, Refused
 from infra.report import PREVIEWS
 from infra.settings import Settings, read_settings

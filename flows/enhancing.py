@@ -18,7 +18,7 @@ from distributed import Client
 from pydantic import TypeAdapter
 
 from flows.registering import model_key, work_key
-from infra.pool import dispatch
+from infra.pool import dispatch, ends
 from infra.pool.certificates import Certificate
 from infra.records import BatchStopped, Fenced, ImageOutcome, Ledger
 from infra.records.tables import Batch, Chunk, Image
@@ -88,7 +88,7 @@ class Enhancing:
         until = time.monotonic() + self.settings.capacity_deadline
         said = None
         while not self.stop.is_set():
-            with suppress(dispatch.PoolError):
+            with suppress(ends.PoolError):
                 if found := len(dispatch.machines_of(self.client(until))):
                     return found
             if time.monotonic() > until or self._waits_in_vain():
@@ -96,7 +96,7 @@ class Enhancing:
             if said != (said := "waiting for a machine to check in"):
                 say(said)
             time.sleep(0.25)
-        raise dispatch.Stopped
+        raise ends.Stopped
 
     def client(self, until: float) -> Client:
         """A client of the pool's present scheduler; waits for one until that `time.monotonic()`."""
@@ -107,7 +107,7 @@ class Enhancing:
             if time.monotonic() > until or self._waits_in_vain():
                 raise self._no_capacity()
             time.sleep(0.25)
-        raise dispatch.Stopped
+        raise ends.Stopped
 
     def _connected(self) -> Client | None:
         """The client of the open life, connected if need be; None while there is none."""
@@ -120,7 +120,7 @@ class Enhancing:
         try:
             certificates = Certificate.of(Path(life.details["certificates"]), "client")
             self._client = dispatch.connect(life.scheduler_address, certificates)
-        except dispatch.PoolGone:
+        except ends.PoolGone:
             return None
         self._client.subscribe_topic(self.topic, self._hear)
         self._life = life.id
@@ -135,7 +135,7 @@ class Enhancing:
         try:
             attempt = self.ledger.open_attempt(chunk.id, _now())
         except BatchStopped as stopped:
-            raise dispatch.Stopped from stopped
+            raise ends.Stopped from stopped
         missing = self.ledger.missing(chunk.id)
         end, hand = AttemptEnd.FAILED, Hand()
         self._hands[attempt.id] = hand
@@ -150,24 +150,24 @@ class Enhancing:
                     f"{len(result.left)}, which go to another one"
                 )
             return sum(o.done for o in result.outcomes), sum(not o.done for o in result.outcomes)
-        except dispatch.MachineLost as lost:
+        except ends.MachineLost as lost:
             end, hand.worker = AttemptEnd.MACHINE_LOST, lost.machine
             self._suspect(attempt.id, hand)
             raise LostMachine(f"machine {lost.machine} is gone; what is missing goes to another one") from lost
-        except dispatch.TookTooLong as slow:
+        except ends.TookTooLong as slow:
             end = AttemptEnd.TIMED_OUT
             if hand.worker is None:
                 if not self._has_machines(client):
                     raise self._no_capacity() from slow
                 raise LostMachine(f"{slow}; it is sent again") from slow
             self._suspect(attempt.id, hand)
-            with suppress(dispatch.PoolGone):
+            with suppress(ends.PoolGone):
                 dispatch.send_away(client, hand.worker)
             raise LostMachine(f"machine {hand.machine} was sent away: {slow}; it goes on elsewhere") from slow
-        except dispatch.PoolGone as gone:
+        except ends.PoolGone as gone:
             end = AttemptEnd.MACHINE_LOST
             raise LostMachine(f"{gone}; what is missing is sent again") from gone
-        except dispatch.Stopped:
+        except ends.Stopped:
             end = AttemptEnd.CANCELLED
             raise
         finally:

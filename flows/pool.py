@@ -19,7 +19,7 @@ from flows.runs import PROCESS_BATCH, Runs, ServerUnreachable
 from infra.machines.cloud import Cloud
 from infra.machines.errors import CloudError
 from infra.machines.prices import PricesError
-from infra.pool.dispatch import PoolGone
+from infra.pool.ends import PoolGone
 from infra.pool.hub import SCHEDULER, Hub
 from infra.pool.keeper import Keeper
 from infra.pool.market import market_of

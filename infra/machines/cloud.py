@@ -12,9 +12,9 @@ from typing import Any, Final, Self, TypeVar
 
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError
-from google.cloud import compute_v1
 
 from infra.machines.calls import Calls, understand
+from infra.machines.client import compute_v1
 from infra.machines.complaints import Complaint, Place, translate
 from infra.machines.errors import AlreadyThere, CloudUnreachable, NotThere, RateLimited, Refused
 from infra.machines.orders import instance_of

@@ -12,35 +12,12 @@ from typing import Any
 from distributed import Client, KilledWorker, Security
 
 from infra.pool.certificates import Certificate
+from infra.pool.ends import MachineLost, PoolGone, Stopped, TookTooLong
 
 LOOK_EVERY = 0.25
 CONNECT_DEADLINE = 20.0
 RECONNECT_DEADLINE = 3.0
 """Seconds without a connection after which the scheduler counts as dead: it is on this very computer."""
-
-
-class PoolError(Exception):
-    """The work did not end, and not because of the work itself: it may be sent again."""
-
-
-class MachineLost(PoolError):
-    """The machine that worked on it is gone."""
-
-    def __init__(self, machine: str) -> None:
-        super().__init__(f"machine {machine} is gone")
-        self.machine = machine
-
-
-class PoolGone(PoolError):
-    """The scheduler does not answer any more, or has forgotten the work."""
-
-
-class TookTooLong(PoolError):
-    """No news of the work for longer than it may take."""
-
-
-class Stopped(Exception):
-    """The work is not wanted any more."""
 
 
 def connect(address: str, certificate: Certificate) -> Client:

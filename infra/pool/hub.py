@@ -14,10 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from distributed import Client
-
-from infra.pool import certificates, dispatch
+from infra.pool import certificates
 from infra.pool.certificates import Certificate
 from infra.pool.folder import life_folder, life_processes
 from infra.pool.keeper import prefix_of
@@ -25,6 +24,9 @@ from infra.processes import Processes
 from infra.records.tables import Life
 from infra.settings import Settings
 from infra.stack import certificates_url
+
+if TYPE_CHECKING:  # Dask takes half a second to import, and machines are asked for before it is needed
+    from distributed import Client
 
 SCHEDULER = "scheduler"
 REGISTRAR = "registrar"
@@ -41,7 +43,7 @@ class Hub:
 
     settings: Settings
     life: Life
-    _client: Client | None = None
+    _client: "Client | None" = None
     _addresses: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -86,6 +88,8 @@ class Hub:
     def connect(self) -> bool:
         """Whether the scheduler can be asked: connect to it as soon as it listens. Raises PoolGone."""
         if self._client is None and _listens(self.scheduler):
+            from infra.pool import dispatch
+
             self._client = dispatch.connect(self.scheduler, Certificate.of(self.keys, "client"))
         return self._client is not None
 
@@ -133,6 +137,8 @@ class Hub:
         for place in (self.folder / "expected" / name, self.folder / "refused" / f"{name}.json"):
             place.unlink(missing_ok=True)
         if self._client is not None:
+            from infra.pool import dispatch
+
             dispatch.forget(self._client, name)
 
     def refusal(self, name: str) -> str:
@@ -146,6 +152,8 @@ class Hub:
         """The machines that the scheduler has, and whether they have work; None if it cannot say at the moment."""
         if self._client is None or self._client.status != "running" or not self.is_alive():
             return None  # asking a scheduler that is gone would take as long as its deadline
+        from infra.pool import dispatch
+
         return dispatch.at_work(self._client)
 
     def _known_addresses(self) -> dict[str, str]:

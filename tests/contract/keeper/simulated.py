@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from google.cloud import compute_v1
-
 from infra.emulator import complaints
 from infra.emulator.complaints import ApiError
 from infra.emulator.model import Status
 from infra.emulator.world import GUEST_TERMINATE, PREEMPTED, TIME_LIMIT, Times, World
+from infra.machines.client import compute_v1
 from infra.machines.cloud import outcome_of
 from infra.machines.complaints import Complaint, Place, translate
 from infra.machines.errors import CloudError, CloudUnreachable, Unclear

@@ -9,10 +9,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from infra.pool.local import LocalPool, Superseded
 
 from flows.leases import KEEPER, KeptLease
 from flows.pool import live
-from infra.pool.local import LocalPool, Superseded
 from infra.processes import marked
 from infra.records import Ledger, LedgerUnreachable
 from infra.records.tables import Life

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from infra.pool.local import MISSED_FOR, MOST_BOOT_FAILURES, LocalPool, PoolFailed
 
 from infra.pool import dispatch
 from infra.pool.certificates import Certificate
 from infra.pool.folder import life_folder, lives_folder
-from infra.pool.local import MISSED_FOR, MOST_BOOT_FAILURES, LocalPool, PoolFailed
 from infra.processes import MARK, marked
 from infra.records.tables import Life
 from infra.stack import stop_work

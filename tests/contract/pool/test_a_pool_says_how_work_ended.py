@@ -12,7 +12,8 @@ from distributed import Client
 
 from infra.pool import dispatch
 from infra.pool.certificates import Certificate
-from infra.pool.dispatch import MachineLost, PoolGone, Stopped, TookTooLong, wait_for
+from infra.pool.dispatch import wait_for
+from infra.pool.ends import MachineLost, PoolGone, Stopped, TookTooLong
 from infra.pool.hub import Hub
 from infra.processes import Process
 from tests.contract.pool.conftest import start_hub
