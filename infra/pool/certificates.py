@@ -99,13 +99,9 @@ def issue(folder: Path, members: Sequence[str], hosts: Sequence[str], now: dt.da
     """Make one key and certificate per member in `folder`; find them with `Certificate.of`.
 
     `hosts`: names or addresses under which members listen. They are signed by the authority that `make_authority` left
-    in the folder; where there is none, by a new one whose key is kept nowhere.
+    in the folder.
     """
-    try:
-        authority = Authority.of(folder)
-    except FileNotFoundError:
-        authority = Authority.made(now)
-        _begin(folder, authority)
+    authority = Authority.of(folder)
     for member in members:
         to = Certificate.of(folder, member)
         key = ec.generate_private_key(ec.SECP256R1())

@@ -183,6 +183,7 @@ class Hub:
         return [
             sys.executable, "-m", "distributed.cli.dask_scheduler",
             "--host", f"tls://{self._listen_at}", "--port", port, "--no-dashboard", "--no-show",
+            "--dashboard-address", "127.0.0.1:0",  # it serves plain HTTP also without a dashboard: to nobody outside
             "--tls-ca-file", str(keys.authority), "--tls-cert", str(keys.certificate), "--tls-key", str(keys.key),
         ]  # fmt: skip
 
@@ -223,6 +224,7 @@ def _scrubbed() -> dict[str, str]:
         **kept,
         "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
         "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": GOES_SILENT_AFTER,
+        "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": GOES_SILENT_AFTER,
         "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true",
         "PYTHONUNBUFFERED": "1",
     }

@@ -12,6 +12,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack with two machines that looks often, cuts small chunks, and gives machines back soon."""
     root = tmp_path_factory.mktemp("stack")
     with running_stack(
-        root, machines=2, machine_threads=1, chunk_seconds=3, quiet=1, look_every=0.5, idle_window=20
+        root,
+        machines=2,
+        least_machines=2,
+        machine_threads=1,
+        chunk_seconds=3,
+        quiet=1,
+        look_every=0.5,
+        idle_window=20,
+        boot_deadline=45,
+        stockout_pause=2,
     ) as stack:
         yield stack

@@ -11,17 +11,20 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psutil
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterTags
 from prefect.client.schemas.objects import FlowRun, TaskRun
 
+from infra.emulator.remote import Remote
+from infra.pool.plan import PoolPlan
 from infra.processes import marked
 from infra.records import Ledger
 from infra.records.tables import Batch
 from infra.settings import Settings
-from infra.states import OPEN_BATCHES, EventKind
+from infra.states import OPEN_BATCHES, EventKind, ImageState, MachineState
 
 SPOTLIFT = Path(sys.executable).with_name("spotlift")
 PATIENCE = 120.0
@@ -121,6 +124,40 @@ class Stack:
             for path in sorted(folder.rglob("*"))
             if path.is_file() and path.suffix not in (".json", ".html")
         }
+
+    @property
+    def emulator(self) -> Remote:
+        """The cloud of the stack, and the troubles that it can be put in."""
+        return Remote(f"http://127.0.0.1:{self.emulator_port}")
+
+    def zones(self) -> list[str]:
+        """The zones in which the stack rents."""
+        return PoolPlan.of(Settings(state=self.state)).zones
+
+    def machine_at_work(self, batch: str, images: int) -> str:
+        """The machine that finished an image last, once so many images of the batch are done."""
+        self.eventually(f"{images} images are done", lambda: self.done(batch) >= images)
+
+        def busy() -> str | None:
+            done = self.ledger.images(self.ledger.batch(batch).id, ImageState.DONE)
+            there = {m.name for m in self.ledger.machines(open_only=True) if m.state is MachineState.RUNNING}
+            by = [i for i in done if i.machine in there and i.finished_at is not None]
+            return max(by, key=lambda i: (i.finished_at, i.id)).machine if by else None
+
+        found: str = self.eventually("a machine is at work", busy)
+        return found
+
+    def run_state(self, run_id: object) -> str | None:
+        """The type of a flow run's state."""
+        with self.prefect() as client:
+            state = client.read_flow_run(UUID(str(run_id))).state
+        return state.type.value if state else None
+
+    def reasons(self, task: TaskRun) -> str:
+        """What the states of a task run say, in the order in which it went through them."""
+        with self.prefect() as client:
+            answer = client.request("GET", "/task_run_states/", params={"task_run_id": str(task.id)})
+        return " ".join(str(state.get("message")) for state in answer.json())
 
     @contextmanager
     def prefect(self) -> Iterator[SyncPrefectClient]:

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 def other_life(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The certificates of another life, made at the same time by the same code."""
     folder = tmp_path_factory.mktemp("other")
+    certificates.make_authority(folder, now())
     certificates.issue(folder, ("machine", "client"), ("127.0.0.1", "localhost"), now())
     return folder
 
