@@ -5,6 +5,7 @@ import asyncio
 import json
 import logging
 import signal
+import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -23,6 +24,10 @@ log = logging.getLogger("spotlift.emulator")
 DEFAULT_PORT = 8085
 ADDRESS = "emulator.json"
 """Written into the state folder when the emulator listens: its URL."""
+
+
+class CannotListen(Exception):
+    """The address cannot be listened on; a sentence."""
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -48,14 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
         run(options)
-    except (OSError, StateInUse, script.ScriptError) as error:
+    except (CannotListen, StateInUse, script.ScriptError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
 def run(options: argparse.Namespace) -> None:
-    """Until it is told to end. Raises OSError, StateInUse and ScriptError with a sentence."""
+    """Until it is told to end. Raises CannotListen, StateInUse and ScriptError with a sentence."""
     world = World(Times(**{time_.name: getattr(options, time_.name) for time_ in fields(Times)}), options.seed)
     if options.script is not None:
         script.follow(world, script.read(options.script), time.time())
@@ -64,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         # The server takes the signal while it serves, and hands it on afterwards: there is still something to end then.
         signal.signal(number, lambda number, _: told.append(number))
-    with bound(options.host, options.port) as listening:
+    with _bound(options.host, options.port) as listening:
         host, port = listening.getsockname()[:2]
 
         def ready(server: Server) -> None:
@@ -75,6 +80,13 @@ def run(options: argparse.Namespace) -> None:
             log.info("Compute Engine is at http://%s:%d", host, port)
 
         asyncio.run(serve(world, listening, None if options.no_processes else options.state, ready=ready))
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    try:
+        return bound(host, port)
+    except (OSError, OverflowError) as error:
+        raise CannotListen(f"cannot listen on {host}, port {port} ({error}): choose another with --port") from error
 
 
 if __name__ == "__main__":
