@@ -133,12 +133,18 @@ def capacity(work: Enhancing) -> int:
     retry_condition_fn=lambda _task, _run, state: isinstance(state.result(raise_on_failure=False), LostMachine),
 )
 def enhance(work: Enhancing, chunk: Chunk, number: int) -> State[Any]:  # noqa: ARG001 - for the name of the run
-    """Have one chunk worked off; a lost machine shows as a retry of this task."""
+    """Have one chunk worked off; a lost machine shows as a retry of this task.
+
+    Why it was retried stands in its log, and in the message of its last state, where people look first.
+    """
     try:
         done, rejected = work.chunk(chunk)
     except Stopped:
         return Cancelled(message="the batch is being stopped")
-    return Completed(message=f"{done} images enhanced" + (f", {rejected} rejected" if rejected else ""))
+    said = f"{done} images enhanced" + (f", {rejected} rejected" if rejected else "")
+    if losses := work.losses_of(chunk):
+        said += f" in the last of {len(losses) + 1} attempts: {'; '.join(losses)}"
+    return Completed(message=said)
 
 
 @task(task_run_name="outcomes", cache_policy=NO_CACHE)

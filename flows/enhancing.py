@@ -82,6 +82,7 @@ class Enhancing:
     _hands: dict[int, Hand] = field(default_factory=dict)
     _lost_with: dict[int, list[str]] = field(default_factory=dict)
     """For each image, the machines that went away without notice while they worked on it."""
+    _losses: dict[int, list[str]] = field(default_factory=dict)
 
     def wait_for_machines(self, say: Callable[[str], None]) -> int:
         """Wait until the pool has a machine; how many it has. Raises NoCapacity after the deadline, Stopped."""
@@ -126,11 +127,22 @@ class Enhancing:
         self._life = life.id
         return self._client
 
+    def losses_of(self, chunk: Chunk) -> list[str]:
+        """Why the attempts of a chunk in this run were not the last, in order."""
+        return self._losses.get(chunk.id, [])
+
     def chunk(self, chunk: Chunk) -> tuple[int, int]:
         """Have one chunk worked off, or what is missing of it; (images done, images rejected).
 
         Raises LostMachine when it should be tried again, Stopped when the batch is to end.
         """
+        try:
+            return self._attempt(chunk)
+        except LostMachine as lost:
+            self._losses.setdefault(chunk.id, []).append(str(lost))
+            raise
+
+    def _attempt(self, chunk: Chunk) -> tuple[int, int]:
         client = self.client(time.monotonic() + self.settings.capacity_deadline)
         try:
             attempt = self.ledger.open_attempt(chunk.id, _now())

@@ -271,9 +271,14 @@ class World:
             self._system_stop(instance, until, PREEMPTED)
 
     def power_off(self, instance: Instance, now: float) -> None:
-        """The guest shuts itself down: the instance stays, TERMINATED, until somebody deletes it."""
+        """The guest shuts itself down: the instance stays, TERMINATED, until somebody deletes it.
+
+        One that was told of its preemption only makes room earlier than it had to.
+        """
         self.advance(now)
-        if instance.status is Status.RUNNING:
+        if instance.status is Status.RUNNING and instance.preempted:
+            self._system_stop(instance, Status.GONE if instance.deletes_itself else Status.TERMINATED, PREEMPTED)
+        elif instance.status is Status.RUNNING:
             self._system_stop(instance, Status.TERMINATED, GUEST_TERMINATE)
 
     def guest_ended(self, instance: Instance, now: float) -> None:
