@@ -1,4 +1,7 @@
-"""`spotlift emulator …`: Compute Engine on this computer, and trouble for it by hand."""
+"""`spotlift emulator …`: Compute Engine on this computer, and trouble for it by hand.
+
+It needs neither Prefect nor the ledger, and does not import them, so that trouble comes quickly.
+"""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,9 +9,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from flows.cli.talk import JsonOption, StateOption, UserError, out, plain, print_json
+from flows.cli.talk import JsonOption, StateOption, UserError, out, print_json
 from infra.emulator.remote import EmulatorError, Remote
-from infra.settings import read_settings
+from infra.settings import Settings, SettingsError, read_settings
 
 app = typer.Typer(no_args_is_help=True, help="Compute Engine on this computer: look at its machines, make trouble.")
 
@@ -29,10 +32,17 @@ def add_to(parent: typer.Typer) -> None:
     parent.add_typer(app, name="emulator")
 
 
+def _settings(state: Path | None) -> Settings:
+    try:
+        return read_settings(state=state)
+    except SettingsError as error:
+        raise UserError(str(error)) from error
+
+
 def _remote(endpoint: str | None, state: Path | None) -> Remote:
     from infra import stack
 
-    found = endpoint or stack.endpoint(read_settings(state=state))
+    found = endpoint or stack.endpoint(_settings(state))
     if found is None:
         raise UserError("machines are rented from Google here, so there is no emulator; name one with --endpoint")
     return Remote(found)
@@ -48,7 +58,6 @@ def _order(endpoint: str | None, state: Path | None, fault: str, **details: Any)
 
 
 @app.command()
-@plain
 def run(
     port: Annotated[int | None, typer.Option(help="Port to listen on, 0: any. [default: 4201]")] = None,
     state: Annotated[Path | None, typer.Option(help="Folder of its own. [default: .spotlift/emulator]")] = None,
@@ -58,7 +67,7 @@ def run(
     """Run an emulator in the foreground, until Ctrl-C."""
     from infra.emulator import __main__ as emulator
 
-    settings = read_settings()
+    settings = _settings(None)
     options = ["--port", str(settings.emulator_port if port is None else port)]
     options += ["--state", str(state or settings.state / "emulator")]
     options += [] if script is None else ["--script", str(script)]
@@ -67,7 +76,6 @@ def run(
 
 
 @app.command("list")
-@plain
 def list_machines(endpoint: EndpointOption = None, state: StateOption = None, json: JsonOption = False) -> None:
     """Its machines, and the trouble that it is in."""
     remote = _remote(endpoint, state)
@@ -89,7 +97,6 @@ def list_machines(endpoint: EndpointOption = None, state: StateOption = None, js
 
 
 @app.command()
-@plain
 def preempt(
     name: Annotated[str, typer.Argument(help="Name of the machine, or `all`.")],
     notice: NoticeOption = 30.0,
@@ -107,7 +114,6 @@ def preempt(
 
 
 @app.command()
-@plain
 def stockout(
     zone: Annotated[str, typer.Argument(help="us-central1-a, …")],
     seconds: ForOption = None,
@@ -125,7 +131,6 @@ def stockout(
 
 
 @app.command()
-@plain
 def unreachable(
     zone: Annotated[str, typer.Argument(help="us-central1-a, …")],
     seconds: ForOption = None,
@@ -138,7 +143,6 @@ def unreachable(
 
 
 @app.command()
-@plain
 def quota(
     metric: Annotated[str, typer.Argument(help="PREEMPTIBLE_NVIDIA_L4_GPUS, GPUS_ALL_REGIONS, …")],
     limit: Annotated[float | None, typer.Argument(help="How many. [default: as at first]")] = None,
@@ -151,7 +155,6 @@ def quota(
 
 
 @app.command()
-@plain
 def fault(
     kind: Annotated[str, typer.Argument(help=", ".join(KINDS))],
     times: TimesOption = None,
@@ -172,7 +175,6 @@ def fault(
 
 
 @app.command()
-@plain
 def calm(endpoint: EndpointOption = None, state: StateOption = None) -> None:
     """End all trouble."""
     try:

@@ -4,8 +4,9 @@ An order is a small JSON object: `{"fault": "stockout", "zone": "us-central1-a",
 stand in scripts, go over the control API, and are made by `remote.Remote`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from infra.emulator import catalogue
@@ -108,53 +109,60 @@ class Faults:
         return orders
 
     def order(self, order: Mapping[str, Any], now: float) -> None:
-        """Begin, change or end one trouble. Raises UnknownFault."""
+        """Begin, change or end one trouble, or do nothing and raise UnknownFault."""
         given = dict(order)
         fault = given.pop("fault", None)
+        if fault not in KNOWN:
+            raise UnknownFault(f"there is no fault {fault!r}; known are {', '.join(KNOWN)}")
         try:
-            if fault in _COUNTED:
-                if fault == "slow_boot":
-                    self.slow_boot_seconds = float(given.pop("delay"))
-                setattr(self, _COUNTED[fault], _turns(given, now))
-            elif fault == "delete_fails":
-                how = given.pop("how", "operation")
-                attribute = {"operation": "failing_deletes", "http": "failing_deletes_http"}[how]
-                setattr(self, attribute, _turns(given, now))
-            elif fault in ("stockout", "unreachable"):
-                self._of_zone(fault, given, now)
-            elif fault == "quota":
-                region, metric = str(given.pop("region", None) or ""), str(given.pop("metric"))
-                self._quota(region, metric, given.pop("limit", None))
-            else:
-                raise UnknownFault(f"there is no fault {fault!r}; known are {', '.join(KNOWN)}")
+            begin = self._understood(str(fault), given, now)
+        except UnknownFault:
+            raise
         except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, UnknownFault):
-                raise
             raise UnknownFault(f"fault {fault} is not told rightly: {error!r}") from error
         if given:
             raise UnknownFault(f"fault {fault} takes no {', '.join(given)}")
+        begin()
 
-    def _of_zone(self, fault: str, given: dict[str, Any], now: float) -> None:
+    def _understood(self, fault: str, given: dict[str, Any], now: float) -> Callable[[], None]:
+        """What the order does; its details are taken out of `given`."""
+        if fault == "quota":
+            return self._quota(str(given.pop("region", None) or ""), str(given.pop("metric")), given.pop("limit", None))
+        if fault in ("stockout", "unreachable"):
+            return self._of_zone(fault, given, now)
+        delay = float(given.pop("delay")) if fault == "slow_boot" else self.slow_boot_seconds
+        attribute = _DELETES[given.pop("how", "operation")] if fault == "delete_fails" else _COUNTED[fault]
+        turns = _turns(given, now)
+
+        def begin() -> None:
+            self.slow_boot_seconds = delay
+            setattr(self, attribute, turns)
+
+        return begin
+
+    def _of_zone(self, fault: str, given: dict[str, Any], now: float) -> Callable[[], None]:
         zone = str(given.pop("zone"))
         if zone not in catalogue.ZONES:
             raise UnknownFault(f"there is no zone {zone}")
-        elsewhere = given.pop("zones_available", None)
         turns = _turns(given, now)
         if fault == "unreachable":
-            self.unreachable[zone] = turns
-        else:
-            self.stockouts[zone] = Stockout(turns, None if elsewhere is None else tuple(map(str, elsewhere)))
+            return partial(self.unreachable.__setitem__, zone, turns)
+        elsewhere = given.pop("zones_available", None)
+        stockout = Stockout(turns, None if elsewhere is None else tuple(map(str, elsewhere)))
+        return partial(self.stockouts.__setitem__, zone, stockout)
 
-    def _quota(self, region: str, metric: str, limit: object) -> None:
+    def _quota(self, region: str, metric: str, limit: object) -> Callable[[], None]:
         if region and region not in catalogue.REGIONS:
             raise UnknownFault(f"there is no region {region}")
         if metric not in (catalogue.REGION_QUOTAS if region else catalogue.PROJECT_QUOTAS):
             where = f"region {region}" if region else "the project (for a region's quota, name the region)"
             raise UnknownFault(f"there is no quota {metric} of {where}")
         if limit is None:
-            self.quotas.pop((region, metric), None)
-        else:
-            self.quotas[region, metric] = float(str(limit))
+            return partial(self._forget_quota, (region, metric))
+        return partial(self.quotas.__setitem__, (region, metric), float(str(limit)))
+
+    def _forget_quota(self, quota: tuple[str, str]) -> None:
+        self.quotas.pop(quota, None)
 
 
 _COUNTED = {
@@ -165,6 +173,7 @@ _COUNTED = {
     "no_boot": "no_boot",
     "preempt_early": "preempt_early",
 }
+_DELETES = {"operation": "failing_deletes", "http": "failing_deletes_http"}
 KNOWN = (*_COUNTED, "delete_fails", "stockout", "unreachable", "quota", "preempt")
 """`preempt` is carried out by the world at once; all others wait here."""
 

@@ -108,7 +108,7 @@ class _Parser:
             if depth < 0 or letter.isspace():
                 break
             self.at += 1
-        if self.at == start:
+        if self.at == start or self.text[start] in "=<>!:":
             raise NotAFilter("A value is missing.")
         return self.text[start : self.at]
 
