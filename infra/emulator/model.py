@@ -111,7 +111,7 @@ class Instance:
     project: str
     zone: str
     name: str
-    asked: Json
+    asked: Json = field(repr=False)
     address: str
     created: float
     insertion: Operation
