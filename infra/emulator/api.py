@@ -84,15 +84,8 @@ async def _body(request: Request) -> Json:
     return body
 
 
-class HungUp(Exception):
-    """The connection was closed on purpose, without an answer."""
-
-
 async def hang_up(request: Request) -> None:
-    """Close the connection without an answer, as when a cable is cut. Raises HungUp."""
-    transport = getattr(request.state, "transport", None)
-    if transport is not None:
-        transport.close()
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-    raise HungUp
+    """Close the connection, so that whatever is answered now is lost, as when a cable is cut."""
+    request.state.transport.close()
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Final
 
 from infra.emulator import catalogue, complaints
-from infra.emulator.complaints import ApiError, Json
+from infra.emulator.complaints import ApiError, Failure, Json
 from infra.emulator.model import Operation
 from infra.emulator.resources import last
 from infra.emulator.world import World
@@ -42,12 +42,15 @@ def insert(
     parent.bulk = {}
     placed = _placed(body, order, count, world)
     children = []
-    for name, zone in zip(names, placed, strict=True):
-        asked = {**properties, "name": name, **_own(body, name), "machineType": last(properties["machineType"])}
-        child = world.insert(project, zone, asked, now, group=parent.group)
-        children.append(child)
-        counts = parent.bulk.setdefault(f"zones/{zone}", {"targetVmCount": 0, "createdVmCount": 0})
-        counts["targetVmCount"] += 1
+    try:
+        for name, zone in zip(names, placed, strict=True):
+            asked = {**properties, "name": name, **_own(body, name), "machineType": last(properties["machineType"])}
+            children.append(world.insert(project, zone, asked, now, group=parent.group))
+            counts = parent.bulk.setdefault(f"zones/{zone}", {"targetVmCount": 0, "createdVmCount": 0})
+            counts["targetVmCount"] += 1
+    except ApiError as error:
+        world.finish(parent, Failure(error.reason.upper(), error.message, error.code, "BAD REQUEST"))
+        raise
     world.remember(project, request_id, what, parent)
     _look(world, _Bulk(parent, tuple(children), least))
     return parent

@@ -37,6 +37,10 @@ class Family:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.leader, number)
 
+    def leader_lives(self) -> bool:
+        """Cheap to ask, if the leader is a child of this process for whose end nobody has waited."""
+        return os.waitid(os.P_PID, self.leader, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
     def members(self) -> list[psutil.Process]:
         """All that live. A leader's number is not given to others while its session has members."""
         stranger = _created(self.leader)

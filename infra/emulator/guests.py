@@ -33,6 +33,7 @@ STACK_MARK: Final = "SPOTLIFT_STACK"
 _SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _LOOK_EVERY: Final = 0.05
 _CONSOLES_KEPT: Final = 200
+_CLOSE_PATIENCE: Final = 10.0
 
 
 class StateInUse(Exception):
@@ -60,6 +61,7 @@ class Guests:
         self._guests: dict[int, _Guest] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._lock: IO[str] | None = None
+        self._closed = False
 
     def prepare(self) -> None:
         """Take the state folder, and end what a dead emulator left there. Raises StateInUse."""
@@ -135,7 +137,7 @@ class Guests:
 
     async def _boot(self, instance: Instance) -> None:
         server, host = await listen(self._config, instance.address, {"instance": instance})
-        if instance.status is not Status.RUNNING:
+        if instance.status is not Status.RUNNING or self._closed:
             server.close()
             return
         label = f"{instance.name}-{instance.id}"
@@ -179,7 +181,7 @@ class Guests:
         """Tell the world as soon as a guest that was told to end has done so."""
         guest = self._guests.get(instance.id)
         while guest is not None and guest.family is not None and guest is self._guests.get(instance.id):
-            if not await asyncio.to_thread(guest.family.members):
+            if not guest.family.leader_lives() and not await asyncio.to_thread(guest.family.members):
                 break
             await asyncio.sleep(_LOOK_EVERY)
         self._pace.world.guest_ended(instance, self._pace.clock.now())
@@ -196,11 +198,12 @@ class Guests:
 
     async def _clear(self, guest: _Guest) -> None:
         guest.server.close()
-        if guest.family is not None:
-            await asyncio.to_thread(guest.family.end)
-        self._bury(guest)
+        await asyncio.to_thread(self._bury, guest)
 
-    def _bury(self, guest: _Guest) -> None:
+    @staticmethod
+    def _bury(guest: _Guest) -> None:
+        if guest.family is not None:
+            guest.family.end()
         if guest.process is not None:
             guest.process.wait()
         shutil.rmtree(guest.folder, ignore_errors=True)
@@ -208,12 +211,10 @@ class Guests:
 
     async def close(self) -> None:
         """Switch all machines off."""
+        self._closed = True
         for instance_id in list(self._guests):
             self._power_off(instance_id)
-        reports = [task for task in self._tasks if task.get_coro().__name__ == "_report_end"]  # type: ignore[union-attr]
-        for task in reports:
-            task.cancel()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.gather(*self._tasks, return_exceptions=True), 10)
+            await asyncio.wait_for(asyncio.gather(*self._tasks, return_exceptions=True), _CLOSE_PATIENCE)
         if self._lock is not None:
             self._lock.close()

@@ -273,12 +273,15 @@ class World:
     def power_off(self, instance: Instance, now: float) -> None:
         """The guest shuts itself down: the instance stays, TERMINATED, until somebody deletes it.
 
-        One that was told of its preemption only makes room earlier than it had to.
+        One that has its notice only makes room sooner: it ends as every preempted one does.
         """
         self.advance(now)
-        if instance.status is Status.RUNNING and instance.preempted:
-            self._system_stop(instance, Status.GONE if instance.deletes_itself else Status.TERMINATED, PREEMPTED)
-        elif instance.status is Status.RUNNING:
+        if instance.status is not Status.RUNNING:
+            return
+        if instance.preempted:
+            until = Status.GONE if instance.deletes_itself else Status.TERMINATED
+            self._system_stop(instance, until, PREEMPTED)
+        else:
             self._system_stop(instance, Status.TERMINATED, GUEST_TERMINATE)
 
     def guest_ended(self, instance: Instance, now: float) -> None:

@@ -125,6 +125,17 @@ def test_a_preemption_without_notice_overtakes_one_with_notice(world: World, ren
     assert [op.type for op in world.operations(PROJECT)] == ["insert", "compute.instances.preempted"]
 
 
+def test_a_machine_that_makes_room_early_was_preempted_all_the_same(world: World, rent: Callable[..., Instance]):
+    it = rent()
+    world.advance(20.0)
+    world.preempt(it, 30.0, 20.0)
+    world.power_off(it, 25.0)
+    world.advance(26.0)
+    assert it.status is Status.GONE
+    world.advance(100.0)
+    assert [op.type for op in world.operations(PROJECT)] == ["insert", "compute.instances.preempted"]
+
+
 def test_a_stopped_machine_counts_for_no_quota(world: World, rent: Callable[..., Instance]):
     rent(spot=False)
     world.advance(20.0)
