@@ -12,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from infra.emulator import calls, complaints, control
+from infra.emulator import complaints, control, routes
+from infra.emulator.call import Call
 from infra.emulator.clock import Pace
 from infra.emulator.complaints import ApiError, Json
 from infra.emulator.identity import Identity
@@ -42,12 +43,12 @@ def create_app(pace: Pace, identity: Identity, consoles: Callable[[int], Path | 
             raise complaints.unavailable()
         if world.faults.rate_limit.take(now):
             raise complaints.too_many_requests(project)
-        handler, parts = calls.find(request.method, path)
-        call = calls.Call(pace, consoles, project, parts, dict(request.query_params), await _body(request), now)
+        handler, parts = routes.find(request.method, path)
+        call = Call(pace, consoles, project, parts, dict(request.query_params), await _body(request), now)
         answer = handler(call)
         if isawaitable(answer):
             answer = await answer
-        if calls.is_insert(handler) and world.faults.lost_answers.take(now):
+        if routes.is_insert(handler) and world.faults.lost_answers.take(now):
             await hang_up(request)
         return answer if isinstance(answer, bytes) else json.dumps(answer).encode()
 

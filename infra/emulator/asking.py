@@ -74,7 +74,7 @@ def _disks(project: str, zone: str, body: Json) -> None:
         image, field = wanted.get("sourceImage"), f"resource.disks[{index}].initializeParams"
         if image is not None:
             _image(image, field)
-        disk_type = last(wanted.get("diskType", "pd-standard"))
+        disk_type = last(wanted.get("diskType", "pd-balanced"))
         if disk_type not in catalogue.DISK_TYPES:
             raise invalid(f"{field}.diskType", link(project, "zones", zone, "diskTypes", disk_type), _ABSENT)
         if disk_type == "pd-standard" and last(body["machineType"]).startswith("g2-"):
@@ -86,7 +86,7 @@ def _image(image: str, field: str) -> None:
         raise invalid(f"{field}.sourceImage", image, "The URL is malformed.")
     if catalogue.image_at(image) is None:
         path = image[image.index("projects/") :]
-        if "/images/family/" in path:
+        if catalogue.is_family(path):
             raise not_found(path)
         full = f"https://www.googleapis.com/compute/v1/{path}"
         raise invalid(f"{field}.sourceImage", full, "The referenced image resource cannot be found.")

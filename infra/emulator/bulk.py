@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from infra.emulator import catalogue, complaints
+from infra.emulator import catalogue, complaints, templates
 from infra.emulator.complaints import ApiError, Failure, Json
 from infra.emulator.model import Operation
 from infra.emulator.resources import last
@@ -85,7 +85,7 @@ def _properties(world: World, project: str, body: Json) -> Json:
     given: Json = dict(body.get("instanceProperties", {}))
     template = body.get("sourceInstanceTemplate")
     if template:
-        given = {**world.template(project, last(template)).get("properties", {}), **given}
+        given = {**templates.properties(world, project, template), **given}
     if not given:
         raise complaints.required("resource.instanceProperties")
     if not given.get("machineType"):

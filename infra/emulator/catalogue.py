@@ -150,7 +150,10 @@ IMAGES: Final = (
 OWN_IMAGES: Final = (("spotlift-worker-v1", "spotlift-worker"), ("spotlift-v1", "spotlift"))
 """Name and family of the images that every project has of its own."""
 
-_IMAGE_PATH = re.compile(r"(?:.*/)?projects/([^/]+)/global/images/(family/)?([^/]+)$")
+_IMAGE_PATH = re.compile(
+    r"(?:.*/)?projects/([^/]+)/(?:global/images|(?P<views>zones/[^/]+/imageFamilyViews))/(?P<family>family/)?([^/]+)$"
+)
+"""gcloud asks for what a zone has of a family, a view of it."""
 
 
 def offers(zone: str, machine_type: str) -> bool:
@@ -174,10 +177,15 @@ def image_at(path: str) -> Image | None:
     found = _IMAGE_PATH.match(path)
     if found is None:
         return None
-    project, family, name = found.groups()
-    if family:
+    project, view, family, name = found.groups()
+    if family or view:
         return newest_of_family(project, name)
     return next((it for it in images_of(project) if it.name == name), None)
+
+
+def is_family(path: str) -> bool:
+    """Whether a path is that of a family of images."""
+    return "/images/family/" in path or "/imageFamilyViews/" in path
 
 
 def well_formed_image(path: str) -> bool:

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 
-from infra.emulator.model import Instance, default_account
+from infra.emulator.defaults import default_account
+from infra.emulator.model import Instance
 from infra.emulator.resources import number_of
 
 LIVES: Final = 3600

@@ -174,7 +174,7 @@ def look(whole: Any, path: str) -> Any:
             found = found[int(part)]
         else:
             raise NotThere
-    return _Value(found) if isinstance(found, _Token) else _leaf(found)
+    return _Value(found) if isinstance(found, _Token) else found
 
 
 class _Value(str):
@@ -182,11 +182,6 @@ class _Value(str):
 
     def __new__(cls, content: dict[str, Any]) -> "_Value":
         return super().__new__(cls, json.dumps(content, separators=(",", ":")))
-
-
-def _leaf(found: Any) -> Any:
-    """Lists of plain values are values: scopes one per line, tags as JSON."""
-    return found
 
 
 def _listing(found: Any) -> list[str]:

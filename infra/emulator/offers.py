@@ -6,8 +6,8 @@ from functools import lru_cache
 from infra.emulator import catalogue
 from infra.emulator.catalogue import GpuType, Image, MachineType
 from infra.emulator.complaints import Json
+from infra.emulator.defaults import default_account
 from infra.emulator.faults import Faults
-from infra.emulator.model import default_account
 from infra.emulator.resources import LONG_AGO, Resource, fingerprint, link, number_of, region_of
 
 Usage = Mapping[tuple[str, str], float]

@@ -7,7 +7,6 @@ import base64
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Final
@@ -31,10 +30,6 @@ class Resource:
     @property
     def name(self) -> str:
         return str(self.content.get("name", ""))
-
-
-def lazily(make: Callable[[], Json]) -> Resource:
-    return Resource(make())
 
 
 def link(project: str, *parts: str) -> str:
@@ -65,7 +60,3 @@ def fingerprint(value: object) -> str:
 def number_of(text: str) -> str:
     """A number that stands for a name, always the same one."""
     return str(10**11 + zlib.crc32(text.encode()))
-
-
-def scopes(names: Mapping[str, object]) -> list[str]:
-    return [f"zones/{name}" for name in names]

@@ -15,8 +15,9 @@ from typing import Any, Final
 
 from infra.emulator import asking, catalogue, complaints
 from infra.emulator.complaints import ApiError, Failure, Json
+from infra.emulator.defaults import completed
 from infra.emulator.faults import Faults, Turns, UnknownFault
-from infra.emulator.model import SYSTEM, USER, Instance, Operation, Status, Turn, completed
+from infra.emulator.model import SYSTEM, USER, Instance, Operation, Status, Turn
 from infra.emulator.resources import region_of
 
 KEPT_FOR: Final = 14 * 24 * 3600.0
@@ -58,7 +59,8 @@ class World:
         """Whether somebody runs what the instances would run, and says when a guest has ended."""
         self._instances: dict[tuple[str, str, str], Instance] = {}
         self._operations: dict[tuple[str, str, str], Operation] = {}
-        self._templates: dict[tuple[str, str], Json] = {}
+        self.templates: dict[tuple[str, str], Json] = {}
+        """Instance templates, by project and name; `infra.emulator.templates` looks after them."""
         self._requests: dict[tuple[str, str, str], Operation] = {}
         self._plan: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count(1)
@@ -149,7 +151,7 @@ class World:
     ) -> Operation:
         """Ask for one instance. Raises ApiError; that there is none to be had is told by the operation."""
         self.advance(now)
-        known = self._known(project, request_id, f"insert zones/{zone}")
+        known = self.known(project, request_id, f"insert zones/{zone}")
         if known is not None:
             return known
         asking.check(project, zone, body)
@@ -174,7 +176,7 @@ class World:
         )
         failure = self._shortage(instance)
         self._instances[key] = instance
-        self._remember(project, request_id, f"insert zones/{zone}", operation)
+        self.remember(project, request_id, f"insert zones/{zone}", operation)
         instance.never_boots = failure is None and self.faults.no_boot.take(now)
         instance.extra_boot = self.faults.slow_boot_seconds if self.faults.slow_boot.take(now) else 0.0
         if failure is not None:
@@ -188,16 +190,16 @@ class World:
     def delete(self, project: str, zone: str, name: str, now: float, request_id: str = "") -> Operation:
         """Raises ApiError."""
         self.advance(now)
-        known = self._known(project, request_id, f"delete {zone}/{name}")
+        known = self.known(project, request_id, f"delete {zone}/{name}")
         if known is not None:
             return known
         instance = self.instance(project, zone, name)
         if self.faults.failing_deletes_http.take(now):
             raise complaints.unavailable()
         operation = self._operation_on(instance, "delete")
-        self._remember(project, request_id, f"delete {zone}/{name}", operation)
+        self.remember(project, request_id, f"delete {zone}/{name}", operation)
         if self.faults.failing_deletes.take(now):
-            self.at(now + self.times.stopping, partial(self._finish, operation, complaints.internal_error()))
+            self.at(now + self.times.stopping, partial(self.finish, operation, complaints.internal_error()))
         else:
             self._stop(instance, Status.GONE, operation)
         return operation
@@ -205,14 +207,14 @@ class World:
     def stop(self, project: str, zone: str, name: str, now: float, request_id: str = "") -> Operation:
         """Raises ApiError."""
         self.advance(now)
-        known = self._known(project, request_id, f"stop {zone}/{name}")
+        known = self.known(project, request_id, f"stop {zone}/{name}")
         if known is not None:
             return known
         instance = self.instance(project, zone, name)
         operation = self._operation_on(instance, "stop")
-        self._remember(project, request_id, f"stop {zone}/{name}", operation)
+        self.remember(project, request_id, f"stop {zone}/{name}", operation)
         if instance.status is Status.TERMINATED:
-            self._finish(operation)
+            self.finish(operation)
         else:
             self._stop(instance, Status.TERMINATED, operation)
         return operation
@@ -220,7 +222,7 @@ class World:
     def set_labels(self, project: str, zone: str, name: str, body: Json, now: float, request_id: str = "") -> Operation:
         """Replace all labels; the fingerprint must be the one of those that are replaced. Raises ApiError."""
         self.advance(now)
-        known = self._known(project, request_id, f"setLabels {zone}/{name}")
+        known = self.known(project, request_id, f"setLabels {zone}/{name}")
         if known is not None:
             return known
         instance = self.instance(project, zone, name)
@@ -230,8 +232,8 @@ class World:
         instance.labels = {key: str(value) for key, value in body.get("labels", {}).items()}
         instance.changed()
         operation = self._operation_on(instance, "setLabels")
-        self._remember(project, request_id, f"setLabels {zone}/{name}", operation)
-        self._finish(operation)
+        self.remember(project, request_id, f"setLabels {zone}/{name}", operation)
+        self.finish(operation)
         return operation
 
     def simulate_maintenance(self, project: str, zone: str, name: str, now: float) -> Operation:
@@ -244,7 +246,7 @@ class World:
         if instance.spot:
             given = instance.seconds("preemptionNoticeDuration")
             self.preempt(instance, self.times.notice if given is None else given, now)
-        self._finish(operation)
+        self.finish(operation)
         return operation
 
     def preempt(self, instance: Instance, notice: float | None, now: float) -> None:
@@ -260,8 +262,8 @@ class World:
         until = Status.GONE if instance.deletes_itself else Status.TERMINATED
         instance.preempted = True
         if notice is None:
-            self._finish(instance.insertion)
-            self._finish(self._operation_on(instance, PREEMPTED, SYSTEM))
+            self.finish(instance.insertion)
+            self.finish(self._operation_on(instance, PREEMPTED, SYSTEM))
             instance.until = until
             self._end(instance)
         elif instance.status is Status.RUNNING:
@@ -291,64 +293,25 @@ class World:
         if instance.status is Status.STOPPING:
             self._later(instance, self.times.stopping, partial(self._end, instance), since=instance.stopped)
 
-    # Templates
+    # Operations
 
-    def insert_template(self, project: str, body: Json, now: float, request_id: str = "") -> Operation:
-        """Raises ApiError."""
-        self.advance(now)
-        known = self._known(project, request_id, "insert template")
-        if known is not None:
-            return known
-        name = str(body.get("name") or "")
-        if not asking.NAME.fullmatch(name):
-            raise complaints.invalid("resource.name", name, "Must be a match of regex '[a-z](?:[-a-z0-9]*[a-z0-9])?'")
-        path = f"global/instanceTemplates/{name}"
-        if (project, name) in self._templates:
-            raise complaints.already_exists(f"projects/{project}/{path}")
-        identity = self._identity()
-        self._templates[project, name] = {**body, "id": str(identity), "created": now}
-        operation = self._operation(project, "global", "insert", path, identity)
-        self._remember(project, request_id, "insert template", operation)
-        self._finish(operation)
-        return operation
-
-    def delete_template(self, project: str, name: str, now: float) -> Operation:
-        """Raises ApiError."""
-        self.advance(now)
-        template = self.template(project, name)
-        del self._templates[project, name]
-        operation = self._operation(
-            project, "global", "delete", f"global/instanceTemplates/{name}", int(template["id"])
-        )
-        self._finish(operation)
-        return operation
-
-    def template(self, project: str, name: str) -> Json:
-        """As it was given, with `id` and `created`. Raises ApiError 404."""
-        found = self._templates.get((project, name))
-        if found is None:
-            raise complaints.not_found(f"projects/{project}/global/instanceTemplates/{name}")
-        return found
-
-    def templates(self, project: str) -> list[Json]:
-        return [it for (of, _), it in sorted(self._templates.items()) if of == project]
-
-    # For those who build on it: bulk insertion
-
-    def begin(self, project: str, scope: str, kind: str, target: str) -> Operation:
-        """A new operation that somebody else will finish."""
-        return self._operation(project, scope, kind, target, self._identity())
+    def begin(self, project: str, scope: str, kind: str, target: str, user: str = USER) -> Operation:
+        """A new operation on something that has no number yet; whoever begins it finishes it."""
+        return self._operation(project, scope, kind, target, self._identity(), user)
 
     def finish(self, operation: Operation, failure: Failure | None = None) -> None:
-        """It is done."""
-        self._finish(operation, failure)
+        """It is done, unless it was done already."""
+        if not operation.done:
+            operation.ended, operation.failure = self.now, failure
 
     def known(self, project: str, request_id: str, what: str) -> Operation | None:
         """The operation that an earlier request of the same id began."""
-        return self._known(project, request_id, what)
+        return self._requests.get((project, request_id, what)) if request_id else None
 
     def remember(self, project: str, request_id: str, what: str, operation: Operation) -> None:
-        self._remember(project, request_id, what, operation)
+        """That this request began that operation."""
+        if request_id:
+            self._requests[project, request_id, what] = operation
 
     # Trouble
 
@@ -386,7 +349,7 @@ class World:
     def _run(self, instance: Instance) -> None:
         instance.started = self.now
         self._become(instance, Status.RUNNING)
-        self._finish(instance.insertion)
+        self.finish(instance.insertion)
         longest = instance.seconds("maxRunDuration")
         if longest is not None:
             deletes = instance.deletes_itself
@@ -413,7 +376,7 @@ class World:
             # A deletion on top of a stop is a deletion.
             instance.until = Status.GONE if until is Status.GONE else instance.until
             return
-        self._finish(instance.insertion)
+        self.finish(instance.insertion)
         instance.until, instance.stopped = until, self.now
         self._become(instance, Status.STOPPING)
         patience = self.times.stopping if instance.guest_ended else max(self.times.stopping, self.times.grace)
@@ -429,14 +392,14 @@ class World:
         instance.stopped = self.now
         self._become(instance, instance.until)
         for operation in instance.endings:
-            self._finish(operation)
+            self.finish(operation)
         instance.endings.clear()
         if instance.status is Status.GONE:
             self._tell(instance, Turn.GONE)
 
     def _cannot(self, instance: Instance, failure: Failure) -> None:
         """There is no host for it, or it would be one too many: it vanishes, and its operation tells why."""
-        self._finish(instance.insertion, failure)
+        self.finish(instance.insertion, failure)
         instance.until = Status.GONE
         self._end(instance)
 
@@ -480,7 +443,7 @@ class World:
         attached = f"{gpu}:{count}" if gpu else ""
         return complaints.stockout(instance.project, instance.zone, instance.machine_type.name, attached, dry.elsewhere)
 
-    # Operations
+    # New operations
 
     def _operation_on(self, instance: Instance, kind: str, user: str = USER) -> Operation:
         return self._operation(instance.project, f"zones/{instance.zone}", kind, instance.path, instance.id, user)
@@ -496,10 +459,6 @@ class World:
         self._forget()
         return operation
 
-    def _finish(self, operation: Operation, failure: Failure | None = None) -> None:
-        if not operation.done:
-            operation.ended, operation.failure = self.now, failure
-
     def _forget(self) -> None:
         """Operations that are too old; they lie in the order of their begin."""
         old: Iterable[Any] = itertools.takewhile(
@@ -507,13 +466,6 @@ class World:
         )
         for key, _ in list(old):
             del self._operations[key]
-
-    def _known(self, project: str, request_id: str, what: str) -> Operation | None:
-        return self._requests.get((project, request_id, what)) if request_id else None
-
-    def _remember(self, project: str, request_id: str, what: str, operation: Operation) -> None:
-        if request_id:
-            self._requests[project, request_id, what] = operation
 
     def _identity(self) -> int:
         return 10**18 + next(self._numbers) * 1_000_003 + self._random.randrange(1_000_003)
