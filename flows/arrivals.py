@@ -220,7 +220,9 @@ class Watcher:
         """Start a run that keeps the pool, unless one lives or is about to."""
         lease = self.ledger.lease(KEEPER)
         if lease is not None and lease.until > now:
-            return
+            if not self._has_ended(lease.holder):
+                return
+            self.ledger.let_go(KEEPER, lease.holder)  # its process died: nobody will renew it
         if (pause := keeper_pause(self.ledger.lives())) is not None and now < pause:
             return
         for run in self.runs.living(SPOT_POOL):
@@ -231,6 +233,11 @@ class Watcher:
                 return
         self.runs.start(SPOT_POOL)
         self.say("calling for a keeper of the pool")
+
+    def _has_ended(self, run_id: str) -> bool:
+        """Whether the server knows that a run is over."""
+        run = self.runs.find(run_id)
+        return run is not None and run.state is not None and run.state.is_final()
 
 
 def keeper_pause(lives: Sequence[Life]) -> datetime | None:

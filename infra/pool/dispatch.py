@@ -41,13 +41,19 @@ def machine_of(worker: object) -> str:
 
 def machines_of(client: Client) -> set[str]:
     """The names of the machines that are checked in."""
-    return {machine_of(worker["name"]) for worker in client.scheduler_info(n_workers=-1)["workers"].values()}
+    return {machine_of(worker["name"]) for worker in _workers(client).values()}
+
+
+def _workers(client: Client) -> dict[str, Any]:
+    """The Dask workers by address; none if the client has lost its scheduler."""
+    found: dict[str, Any] = client.scheduler_info(n_workers=-1).get("workers", {})
+    return found
 
 
 def at_work(client: Client) -> dict[str, bool] | None:
     """The machines that are checked in, and whether they have work; None if the scheduler cannot say."""
     try:
-        workers = client.scheduler_info(n_workers=-1)["workers"]
+        workers = _workers(client)
         busy = {address for address, work in client.processing().items() if work}
     except (OSError, TimeoutError):
         return None
@@ -61,8 +67,7 @@ def at_work(client: Client) -> dict[str, bool] | None:
 def forget(client: Client, machine: str) -> None:
     """Tell the scheduler that a machine is gone, so that its work goes elsewhere before heartbeats are missed."""
     try:
-        workers = client.scheduler_info(n_workers=-1)["workers"]
-        for address, worker in workers.items():
+        for address, worker in _workers(client).items():
             if machine_of(worker["name"]) == machine:
                 client.sync(client.scheduler.unregister, address=address, stimulus_id=f"gone-{machine}")
     except (OSError, TimeoutError):

@@ -136,10 +136,10 @@ class Hub:
         """No certificate for that machine any more; whatever it had in hand goes elsewhere at once."""
         for place in (self.folder / "expected" / name, self.folder / "refused" / f"{name}.json"):
             place.unlink(missing_ok=True)
-        if self._client is not None:
+        if (client := self._answering()) is not None:
             from infra.pool import dispatch
 
-            dispatch.forget(self._client, name)
+            dispatch.forget(client, name)
 
     def refusal(self, name: str) -> str:
         """Why the registrar did not let that machine in; empty if it did, or has not been asked."""
@@ -150,11 +150,17 @@ class Hub:
 
     def at_work(self) -> Mapping[str, bool] | None:
         """The machines that the scheduler has, and whether they have work; None if it cannot say at the moment."""
-        if self._client is None or self._client.status != "running" or not self.is_alive():
-            return None  # asking a scheduler that is gone would take as long as its deadline
+        client = self._answering()
+        if client is None:
+            return None
         from infra.pool import dispatch
 
-        return dispatch.at_work(self._client)
+        return dispatch.at_work(client)
+
+    def _answering(self) -> "Client | None":
+        """The client, unless the scheduler is gone: asking that would take as long as its deadline."""
+        client = self._client
+        return client if client is not None and client.status == "running" and self.is_alive() else None
 
     def _known_addresses(self) -> dict[str, str]:
         try:

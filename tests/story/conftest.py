@@ -19,8 +19,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         chunk_seconds=3,
         quiet=1,
         look_every=0.5,
-        idle_window=20,
-        boot_deadline=45,
+        idle_window=10,
+        boot_deadline=30,
         stockout_pause=2,
     ) as stack:
         yield stack

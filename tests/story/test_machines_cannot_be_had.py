@@ -47,11 +47,11 @@ def test_a_full_quota_bounds_the_pool_and_the_batch_gets_done_all_the_same(stack
 
 
 def test_a_machine_that_never_boots_is_given_back_and_another_one_does_the_work(stack: Stack, tmp_path: Path):
-    stack.emulator.no_boot(times=1)
+    stack.emulator.no_boot(times=2)
     batch = stack.submit(album(tmp_path / "pictures", 4), "after-a-bad-boot")
     assert stack.ended(batch).state is BatchState.DONE
     ends = [m.end for m in stack.ledger.machines() if m.requested_at > stack.ledger.batch(batch).arrived_at]
-    assert ends.count(MachineEnd.BOOT_FAILED) == 1
+    assert ends.count(MachineEnd.BOOT_FAILED) == 2
 
 
 def test_what_only_a_person_can_mend_is_told_at_once_and_retry_goes_on(stack: Stack, tmp_path: Path):

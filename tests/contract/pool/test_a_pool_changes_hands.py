@@ -4,89 +4,27 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from infra.pool.local import LocalPool, Superseded
 
+from flows import pool as flow
 from flows.leases import KEEPER, KeptLease
-from flows.pool import live
-from infra.processes import marked
-from infra.records import Ledger, LedgerUnreachable
-from infra.records.tables import Life
-from infra.settings import Settings
-from infra.stack import stop_work
-from infra.states import LifeEnd, LifeState, MachineState
+from flows.pool import PoolFailed, Superseded
+from infra.records import LedgerUnreachable
+from infra.states import LifeEnd, LifeState, MachineEnd, MachineState
 from tests.contract.pool.conftest import now
+from tests.contract.pool.site import LONG, SOON, Site, site_in
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
-NOBODY_LISTENS = 9
-SOON = 0.3
-LONG = 600.0
-
-
-@dataclass
-class Site:
-    """A state folder without a Prefect server, and a ledger that can be cut off."""
-
-    root: Path
-    idle_window: float = SOON
-    said: list[str] = field(default_factory=list)
-    diary: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        (self.root / "ledger").mkdir()
-        self.ledger = Ledger(str(self.settings.ledger_url))
-        self.ledger.migrate()
-
-    @property
-    def settings(self) -> Settings:
-        return Settings(
-            state=self.root / "state",
-            ledger=f"sqlite:///{self.root}/ledger/ledger.db",
-            port=NOBODY_LISTENS,
-            machines=1,
-            machine_threads=1,
-            idle_window=self.idle_window,
-        )
-
-    def keep(self, holder: str, seconds: float = 30.0) -> str:
-        """Be the keeper of the pool to the end; what it says about that."""
-        lease = KeptLease(self.ledger, KEEPER, holder, seconds, self.said.append)
-        assert lease.still_ours(now())
-        return live(self.settings, self.ledger, lease, self.said.append, lambda _, text: self.diary.append(text))
-
-    def opened(self) -> Life:
-        """The life, once it is open and a machine of it runs."""
-
-        def found() -> Life | None:
-            life = self.ledger.current_life()
-            runs = life and [m for m in self.ledger.machines(life.id) if m.state is MachineState.RUNNING]
-            return life if runs else None
-
-        life: Life = eventually("a life is open and has a machine", found)
-        return life
-
-    def cut_off(self) -> None:
-        """From now on nobody reaches the ledger."""
-        (self.root / "ledger").rename(self.root / "out-of-reach")
-        self.ledger.close()
-
-    def reconnect(self) -> None:
-        (self.root / "out-of-reach").rename(self.root / "ledger")
-
-    def pool(self, life: Life) -> LocalPool:
-        return LocalPool(self.settings, self.ledger, self.ledger.life(life.id))
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    site = Site(tmp_path)
-    yield site
-    stop_work(site.settings)
+    with site_in(tmp_path) as site:
+        yield site
 
 
 @pytest.fixture
@@ -98,80 +36,120 @@ def beside() -> Iterator[Callable[..., "Future[str]"]]:
 
 def test_a_keeper_that_lost_its_lease_leaves_the_life_to_its_successor(site: Site, beside: Callable):
     site.idle_window = LONG
+    site.batch_arrives()
     first = beside(site.keep, "first", seconds=2.0)
-    life = site.opened()
+    life = site.rented()
     assert site.ledger.hold(KEEPER, "second", 30, now() + timedelta(hours=1))  # as if the first had been frozen
     with pytest.raises(Superseded):
         first.result(timeout=30)
     assert site.ledger.life(life.id).state is LifeState.OPEN
-    assert site.pool(life).is_alive()
+    assert site.hub(life).is_alive()
     [machine] = site.ledger.machines(life.id, open_only=True)
-    assert site.pool(life).processes.find(machine.name) is not None
+    assert site.statuses() == ["RUNNING"]
 
     site.idle_window = SOON
+    site.batch_is_cancelled()
     assert site.keep("second") == f"life {life.id} ended: {LifeEnd.IDLE}"
     assert f"life {life.id} of the pool goes on with this keeper" in site.said
-    assert marked(str(site.settings.state)) == []
+    assert [m.name for m in site.ledger.machines()] == [machine.name]
+    assert site.statuses() == []
+    assert site.processes() == []
     assert [row.end for row in site.ledger.lives()] == [LifeEnd.IDLE]
 
 
-def test_a_keeper_that_is_superseded_while_it_opens_a_life_leaves_it_too(site: Site):
-    life = site.ledger.open_life(now())
-    assert life is not None
-    pool = LocalPool(site.settings, site.ledger, life)
+def test_a_life_whose_scheduler_died_with_its_keeper_is_closed_and_another_begins(site: Site, beside: Callable):
+    site.idle_window = LONG
+    site.batch_arrives()
+    first = beside(site.keep, "first", seconds=2.0)
+    life = site.rented()
+    assert site.ledger.hold(KEEPER, "second", 30, now() + timedelta(hours=1))
     with pytest.raises(Superseded):
-        pool.open(now(), still_ours=lambda: False)
-    assert pool.is_alive()
-    pool.open(now(), still_ours=lambda: True)  # and a successor takes the scheduler as it is
-    pool.close(LifeEnd.ASKED, now())
-
-
-def test_a_life_whose_scheduler_died_with_its_keeper_is_closed_and_another_begins(site: Site):
-    life = site.ledger.open_life(now())
-    assert life is not None
-    dead = LocalPool(site.settings, site.ledger, life)
-    dead.open(now(), still_ours=lambda: True)
-    dead.step(now(), print)
-    dead.leave()
-    scheduler = dead.processes.find("scheduler")
+        first.result(timeout=30)
+    scheduler = site.hub(life).processes.find("scheduler")
     assert scheduler is not None
     os.kill(scheduler.pid, signal.SIGKILL)
-    eventually("it is dead", lambda: not dead.is_alive())
+    eventually("it is dead", lambda: not site.hub(life).is_alive())
 
-    assert site.keep("successor") == f"life {life.id + 1} ended: {LifeEnd.IDLE}"
+    site.idle_window = SOON
+    site.batch_is_cancelled()
+    assert site.keep("second") == f"life {life.id + 1} ended: {LifeEnd.IDLE}"
     assert [row.end for row in site.ledger.lives()] == [LifeEnd.REPLACED, LifeEnd.IDLE]
     assert {row.state for row in site.ledger.lives()} == {LifeState.CLOSED}
-    assert marked(str(site.settings.state)) == []
+    assert {m.end for m in site.ledger.machines()} == {MachineEnd.POOL_CLOSED}
+    assert site.statuses() == []
+    assert site.processes() == []
 
 
-def test_a_scheduler_is_not_looked_for_where_a_dead_one_listened(site: Site):
-    life = site.ledger.open_life(now())
-    assert life is not None
-    pool = LocalPool(site.settings, site.ledger, life)
-    pool.folder.mkdir(parents=True)
-    (pool.folder / "scheduler.json").write_text('{"address": "tls://127.0.0.1:9"}')
-    pool.open(now(), still_ours=lambda: True)
-    assert pool.life.scheduler_address != "tls://127.0.0.1:9"
-    pool.close(LifeEnd.ASKED, now())
+def test_a_scheduler_that_dies_ends_the_life_and_every_machine_goes_back(site: Site, beside: Callable):
+    site.idle_window = LONG
+    site.batch_arrives()
+    keeper = beside(site.keep, "keeper")
+    life = site.rented()
+    scheduler = site.hub(life).processes.find("scheduler")
+    assert scheduler is not None
+    os.kill(scheduler.pid, signal.SIGKILL)
+    with pytest.raises(PoolFailed, match="the Dask scheduler has died"):
+        keeper.result(timeout=60)
+    assert site.ledger.life(life.id).end is LifeEnd.FAILED
+    assert site.statuses() == []
+    assert site.processes() == []
 
 
-def test_machines_are_given_back_also_when_the_ledger_cannot_be_reached(site: Site):
-    life = site.ledger.open_life(now())
-    assert life is not None
-    pool = LocalPool(site.settings, site.ledger, life)
-    pool.open(now(), still_ours=lambda: True)
-    pool.step(now(), print)
+def test_a_scheduler_that_never_listens_ends_the_life(site: Site, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(flow, "OPENS_WITHIN", timedelta(seconds=-1))
+    with pytest.raises(PoolFailed, match="did not listen"):
+        site.keep("keeper")
+    [life] = site.ledger.lives()
+    assert (life.state, life.end) == (LifeState.CLOSED, LifeEnd.FAILED)
+
+
+def test_machines_are_given_back_also_when_the_ledger_cannot_be_reached(site: Site, beside: Callable):
+    site.idle_window = LONG
+    site.batch_arrives()
+    keeper = beside(site.keep, "keeper", seconds=30.0)
+    life = site.rented()
+    scheduler = site.hub(life).processes.find("scheduler")
+    assert scheduler is not None
     site.cut_off()
+    os.kill(scheduler.pid, signal.SIGKILL)
     with pytest.raises(LedgerUnreachable):
-        pool.close(LifeEnd.IDLE, now())
-    assert marked(str(site.settings.state)) == []
+        keeper.result(timeout=60)
+    eventually("every machine is gone", lambda: site.statuses() == [])
+    assert site.processes() == []
 
     site.reconnect()
     assert site.ledger.life(life.id).state is LifeState.OPEN
-    site.pool(life).close(LifeEnd.REPLACED, now())
+    site.idle_window = SOON
+    site.batch_is_cancelled()
+    lease = KeptLease(site.ledger, KEEPER, "keeper", 30, site.said.append)
+    lease.let_go()
+    site.keep("successor")
     assert site.ledger.life(life.id).state is LifeState.CLOSED
     assert site.ledger.machines(open_only=True) == []
-    assert not pool.folder.exists()
+    assert not site.hub(life).folder.exists()
+
+
+def test_a_machine_that_cannot_be_given_back_in_time_is_left_to_the_next_keeper(
+    site: Site, beside: Callable, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(flow, "CLOSES_WITHIN", timedelta(seconds=1))
+    site.idle_window = 2.0
+    site.batch_arrives()
+    keeper = beside(site.keep, "keeper")
+    life = site.rented()
+    site.cloud.remote.delete_fails(seconds=600)
+    site.batch_is_cancelled()
+    with pytest.raises(PoolFailed, match="not every machine could be given back"):
+        keeper.result(timeout=60)
+    assert site.ledger.life(life.id).state is LifeState.CLOSING
+    assert site.statuses() == ["RUNNING"]
+
+    site.cloud.remote.calm()
+    monkeypatch.setattr(flow, "CLOSES_WITHIN", timedelta(seconds=60))
+    site.idle_window = SOON
+    site.keep("keeper")
+    assert site.ledger.life(life.id).state is LifeState.CLOSED
+    assert site.statuses() == []
 
 
 def test_a_keeper_outlives_a_short_absence_of_the_ledger_and_says_so_once(site: Site, beside: Callable):
@@ -185,17 +163,6 @@ def test_a_keeper_outlives_a_short_absence_of_the_ledger_and_says_so_once(site: 
     assert len(_complaints(site)) == 1
 
 
-def test_the_diary_of_a_life_can_be_read_while_it_goes_on(site: Site, beside: Callable):
-    site.idle_window = 5.0
-    keeper = beside(site.keep, "keeper")
-    life = site.opened()
-    eventually("there is a diary", lambda: site.diary)
-    assert site.ledger.life(life.id).state is LifeState.OPEN
-    assert "Life 1 of the pool is OPEN" in site.diary[0]
-    keeper.result(timeout=60)
-    assert "Life 1 of the pool is CLOSED" in site.diary[-1]
-
-
 def test_a_keeper_without_a_ledger_leaves_once_its_lease_is_over(site: Site, beside: Callable):
     site.idle_window = LONG
     keeper = beside(site.keep, "keeper", seconds=2.0)
@@ -204,8 +171,27 @@ def test_a_keeper_without_a_ledger_leaves_once_its_lease_is_over(site: Site, bes
     with pytest.raises(Superseded):
         keeper.result(timeout=30)
     site.reconnect()
-    assert site.pool(life).is_alive()
-    site.pool(life).close(LifeEnd.ASKED, now())
+    assert site.hub(life).is_alive()
+
+
+def test_people_see_diary_machines_and_bill_while_it_goes_on_and_hear_of_events(site: Site, beside: Callable):
+    site.idle_window = 6.0
+    site.batch_arrives()
+    keeper = beside(site.keep, "keeper")
+    life = site.rented()
+    diary, machines, bill = (f"pool-life-{life.id}-{what}" for what in ("diary", "machines", "bill"))
+    eventually("all of it is shown", lambda: {diary, machines, bill, "pool"} <= {key for key, _ in site.shown})
+    site.batch_is_cancelled()
+    keeper.result(timeout=60)
+    last = dict(site.shown)
+    assert f"Life {life.id} of the pool is CLOSED" in last[diary]
+    assert "POOL_CLOSED" in last[machines] or "BOOT_FAILED" in last[machines] or "IDLE" in last[machines]
+    assert "were paid for: $" in last[bill]
+    assert last["pool"] == "Now: no machine is rented."
+    [machine] = site.ledger.machines(life.id)
+    assert ("spotlift.machine.rented", f"spotlift.machine.{machine.id}") in site.told
+    assert ("spotlift.machine.returned", f"spotlift.machine.{machine.id}") in site.told
+    assert machine.state is MachineState.TERMINATED
 
 
 def test_a_lease_is_lost_to_an_unreachable_ledger_only_when_its_time_is_over(site: Site):
