@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import dask
 from distributed import Client, KilledWorker, Security
 
 from infra.pool.certificates import Certificate
 from infra.pool.ends import MachineLost, PoolGone, Stopped, TookTooLong
 
 LOOK_EVERY = 0.25
-CONNECT_DEADLINE = 20.0
+CONNECT_DEADLINE = 10.0
 RECONNECT_DEADLINE = 3.0
 """Seconds without a connection after which the scheduler counts as dead: it is on this very computer."""
 
@@ -32,6 +33,10 @@ def connect(address: str, certificate: Certificate) -> Client:
         return Client(address, security=security, timeout=CONNECT_DEADLINE, set_as_default=False)
     except (OSError, TimeoutError) as error:
         raise PoolGone(f"the pool's scheduler at {address} does not answer: {error}") from error
+
+
+# A scheduler that died in the middle of a question is waited for so long, and not for Dask's half a minute.
+dask.config.set({"distributed.comm.timeouts.connect": f"{CONNECT_DEADLINE:.0f}s"})
 
 
 def machine_of(worker: object) -> str:
