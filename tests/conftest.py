@@ -13,10 +13,11 @@ import pytest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes (`pytest -n 2`), let one of them tell all the stories, on the one stack they share."""
+    """With several processes (`pytest -n 2`), let each tell the stories of one folder, on the one stack they share."""
+    stories = Path(__file__).parent / "story"
     for item in items:
-        if Path(__file__).parent / "story" in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("story"))
+        if stories in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
 
 
 @pytest.fixture(scope="session")

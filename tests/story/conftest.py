@@ -19,7 +19,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         chunk_seconds=3,
         quiet=1,
         look_every=0.5,
-        idle_window=10,
+        idle_window=7,
         boot_deadline=30,
         stockout_pause=2,
     ) as stack:
