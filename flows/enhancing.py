@@ -50,6 +50,7 @@ class Hand:
 
     image: int | None = None
     news: float | None = None
+    begun_at: datetime | None = None
     worker: str | None = None
     """The Dask worker's name; a machine with several GPUs has several."""
 
@@ -186,7 +187,9 @@ class Enhancing:
             self.flush()
             self._hands.pop(attempt.id, None)
             with suppress(Fenced):  # somebody else has closed it: a cancel, or a newer attempt
-                self.ledger.end_attempt(attempt.id, end, _now(), hand.machine, hand.image)
+                self.ledger.end_attempt(
+                    attempt.id, end, _now(), hand.machine, in_hand=hand.image, begun_at=hand.begun_at
+                )
 
     def flush(self) -> None:
         """Write the news of the machines to the ledger."""
@@ -251,6 +254,7 @@ class Enhancing:
             return
         hand.news, hand.worker = time.monotonic(), str(news.get("machine"))
         hand.image = news.get("begun")
+        hand.begun_at = hand.begun_at or _now()
         if "outcome" in news and (outcome := _checked(news["outcome"])) is not None:
             with self._telling:
                 self._told.append((news["attempt"], outcome))

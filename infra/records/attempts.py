@@ -96,11 +96,14 @@ class AttemptVerbs(Verbs):
         end: AttemptEnd,
         now: datetime,
         machine: str | None = None,
+        *,
         in_hand: int | None = None,
+        begun_at: datetime | None = None,
     ) -> Chunk:
         """End a try. Its chunk is DONE when none of its images waits, else WAITING for the next attempt.
 
-        `in_hand`: the image that the machine had begun and not finished, which is done again; the diary keeps it.
+        The diary keeps `in_hand`, the image that the machine had begun and not finished, which is done again, and
+        `begun_at`, when the machine began the first one.
 
         One that lost a machine which is known to be preempted ends as PREEMPTED. Harmless when it ended in the same
         way already; raises `Fenced` when it ended in another way.
@@ -110,7 +113,7 @@ class AttemptVerbs(Verbs):
             chunk = get(session, Chunk, attempt.chunk_id)
             if attempt.state is AttemptState.OPEN:
                 attempt.machine = machine or attempt.machine
-                _end(session, attempt, chunk, _why(session, attempt, end), now, in_hand)
+                _end(session, attempt, chunk, _why(session, attempt, end), now, in_hand, begun_at)
             elif attempt.end is not _why(session, attempt, end):
                 raise Fenced(
                     f"Attempt {attempt.number} of chunk {chunk.number} ended as {attempt.end} already, "
@@ -149,7 +152,13 @@ def _open_attempts(session: Session, whose: Any) -> Sequence[Attempt]:
 
 
 def _end(
-    session: Session, attempt: Attempt, chunk: Chunk, end: AttemptEnd, now: datetime, in_hand: int | None = None
+    session: Session,
+    attempt: Attempt,
+    chunk: Chunk,
+    end: AttemptEnd,
+    now: datetime,
+    in_hand: int | None = None,
+    begun_at: datetime | None = None,
 ) -> None:
     what = f"Attempt {attempt.number} of chunk {chunk.number}"
     attempt.state = check_move(what, attempt.state, AttemptState.ENDED)
@@ -162,7 +171,13 @@ def _end(
     to = ChunkState.WAITING if waiting else ChunkState.DONE
     chunk.state = check_move(f"Chunk {chunk.number}", chunk.state, to)
     said = f"{what} ended as {end}" + (f"; {counted(waiting, 'image')} still wait." if waiting else ".")
-    details = {"end": end, "waiting": waiting, "chunk": to, "in_hand": in_hand}
+    details = {
+        "end": end,
+        "waiting": waiting,
+        "chunk": to,
+        "in_hand": in_hand,
+        "begun_at": begun_at and begun_at.isoformat(),
+    }
     note(session, now, EventKind.ATTEMPT_ENDED, said, attempt, **details)
 
 
