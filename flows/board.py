@@ -4,6 +4,7 @@ All of it is told in a thread of its own, so that a Prefect server that is slow 
 the machines.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ from infra.states import MachineState
 WRITE_EVERY: Final = timedelta(seconds=5)
 PATIENCE: Final = 5.0
 """Seconds that the server may take."""
+LONGEST_DIARY: Final = 500
+"""Lines that are shown; the ledger has them all."""
 ABOUT: Final = "Has a worker and machines only while there is work."
 
 Show = Callable[[str, str, str], None]
@@ -46,7 +49,7 @@ class Board:
     life_id: int
     show: Show
     tell: Tell
-    _diary: list[str] = field(default_factory=lambda: ["| time (UTC) | what happened |", "| --- | --- |"])
+    _diary: deque[str] = field(default_factory=lambda: deque(maxlen=LONGEST_DIARY))
     _last: int = 0
     _shown: dict[str, str] = field(default_factory=dict)
     _written: datetime | None = None
@@ -83,11 +86,12 @@ class Board:
     def _write_diary(self) -> None:
         while news := self.ledger.events(self._last, life_id=self.life_id):
             self._last = news[-1].id
-            self._diary += map(_row, news)
+            self._diary.extend(map(_row, news))
             for event in news:
                 if (name := event_name(event)) is not None:
                     self.tell(name, _subject(event), _details(event), event.at)
-        self._put("diary", f"Diary of life {self.life_id} of the pool", "\n".join(self._diary))
+        lines = ["| time (UTC) | what happened |", "| --- | --- |", *self._diary]
+        self._put("diary", f"Diary of life {self.life_id} of the pool", "\n".join(lines))
 
     def _put(self, what: str, description: str, markdown: str) -> None:
         if self._shown.get(what) != markdown:

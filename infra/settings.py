@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -32,6 +32,9 @@ Seconds = Annotated[float, Field(gt=0)]
 Dollars = Annotated[float, Field(ge=0)]
 Cloud = Literal["emulator", "google"]
 
+_LOCAL_PROJECT = "spotlift-local"
+_LOCALHOST = "127.0.0.1"
+_ZONE = re.compile(r"[a-z]+-[a-z]+[0-9]+-[a-z]")
 _LABEL = r"^[a-z][-_a-z0-9]{0,62}$"
 _ZONES = "us-central1-a,us-central1-b,us-east1-b,us-east4-a,us-west1-a"
 """Zones with L4 GPUs in four regions; those that do not offer the machine type are passed over."""
@@ -63,10 +66,14 @@ class Settings(BaseSettings):
 
     # The cloud
     cloud: Cloud = Field("emulator", description="where machines are rented: emulator (this computer) or google")
-    project: str = Field("spotlift-local", description="Google Cloud project that machines are rented in")
+    project: str = Field(
+        _LOCAL_PROJECT, validate_default=True, description="Google Cloud project that machines are rented in"
+    )
     emulator_port: int = Field(4201, ge=1, le=65535, description="port of the emulator of Compute Engine")
     pool: str = Field("spotlift", pattern=_LABEL, description="label of our machines; one per controller in a project")
-    controller: str = Field("127.0.0.1", description="address under which machines reach this computer")
+    controller: str = Field(
+        _LOCALHOST, validate_default=True, description="address under which machines reach this computer"
+    )
     scheduler_port: int | None = Field(None, ge=1, le=65535, description="port of the pool's scheduler [any free one]")
     registrar_port: int | None = Field(None, ge=1, le=65535, description="port of the pool's registrar [any free one]")
     prices: Path | None = Field(None, description="price list to use instead of the shipped one")
@@ -123,6 +130,22 @@ class Settings(BaseSettings):
         except OSError as error:
             raise ValueError(f"{error.strerror}; choose another folder") from error
         raise ValueError(f"{there} is a file, not a folder; choose another folder")
+
+    @field_validator("zones")
+    @classmethod
+    def _are_zones(cls, zones: str) -> str:
+        wrong = [zone for zone in zones.split(",") if not _ZONE.fullmatch(zone.strip())]
+        if wrong:
+            raise ValueError(f"{wrong[0].strip()!r} is no zone; write them like us-central1-a,us-east4-c")
+        return zones
+
+    @field_validator("project", "controller")
+    @classmethod
+    def _is_told_for_google(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("cloud") == "google" and value in (_LOCAL_PROJECT, _LOCALHOST):
+            what = "the project to rent in" if info.field_name == "project" else "an address that machines there reach"
+            raise ValueError(f"with cloud = google this must be {what}")
+        return value
 
     @field_validator("ledger")
     @classmethod
@@ -227,7 +250,7 @@ def _line(name: str, message: str, value: object, given: Collection[str]) -> str
     elif variable in map(str.upper, os.environ):
         origin = f"environment variable {variable}"
     else:
-        origin = str(Path(TOML).absolute())
+        origin = str(Path(TOML).absolute()) if Path(TOML).exists() else "its default"
     return f"setting {name!r} = {str(value)!r} ({origin}): {message.removeprefix('Value error, ')}"
 
 

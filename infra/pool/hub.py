@@ -123,6 +123,7 @@ class Hub:
             "spotlift-image": settings.container,
             "spotlift-model": settings.model if not settings.model.endswith(".keras") else "",
             "spotlift-threads": str(settings.threads),
+            **({"spotlift-logs": "gcplogs"} if settings.cloud == "google" else {}),
         }
 
     def expect(self, name: str, zone: str) -> None:

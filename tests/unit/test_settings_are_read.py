@@ -1,9 +1,11 @@
 """Settings come from arguments, the environment and a file, in this order; what is wrong is named."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from infra.pool.plan import PoolPlan
 from infra.settings import PREFIX, Settings, SettingsError, read_settings
 
 
@@ -136,3 +138,33 @@ def test_machines_share_the_cores(monkeypatch: pytest.MonkeyPatch):
     assert read_settings(machines=2).threads == 4
     assert read_settings(machines=16).threads == 1
     assert read_settings(machines=2, machine_threads=3).threads == 3
+
+
+@pytest.mark.parametrize("zones", ["", "us-central1", "us-central1-a,", "us-central1-a, nowhere"])
+def test_what_is_no_zone_is_named(zones: str):
+    with pytest.raises(SettingsError, match="is no zone; write them like us-central1-a"):
+        read_settings(zones=zones)
+
+
+def test_google_needs_a_project_and_an_address_that_its_machines_reach():
+    with pytest.raises(SettingsError, match=r"(?s)'project'.*its default.*'controller'.*must be an address"):
+        read_settings(cloud="google")
+    settings = read_settings(cloud="google", project="my-project", controller="10.0.0.2")
+    assert settings.machine_account == "spotlift-worker@my-project.iam.gserviceaccount.com"
+    assert settings.container.startswith("us-central1-docker.pkg.dev/my-project/spotlift/worker:")
+    assert settings.threads == 0  # a rented machine is there for us alone
+
+
+@pytest.mark.parametrize("window", [60.0, "auto"])
+def test_the_idle_window_is_a_number_or_follows_from_how_long_booting_takes(window: object):
+    plan = PoolPlan.of(read_settings(idle_window=window))
+    assert plan.idle(75.0) == timedelta(seconds=75 if window == "auto" else 60)
+
+
+def test_a_plan_that_makes_no_sense_is_refused():
+    settings = read_settings(machines=2, least_machines=5)
+    assert PoolPlan.of(settings).least_machines == 2
+    with pytest.raises(ValueError, match=r"least_machines \(3\) is more than machines \(2\)"):
+        PoolPlan(**{**PoolPlan.of(settings).model_dump(), "least_machines": 3})
+    with pytest.raises(ValueError, match="idle_window must be more than 0 seconds, or auto"):
+        PoolPlan(**{**PoolPlan.of(settings).model_dump(), "idle_window": 0})
