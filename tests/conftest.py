@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several processes (`pytest -n 2`), let each tell the stories of one folder, on the one stack they share."""
     stories = Path(__file__).parent / "story"

@@ -10,7 +10,7 @@ from tests.story.pictures import album
 from tests.story.stack import Stack
 
 pytestmark = pytest.mark.slow
-PICTURES = 36
+PICTURES = 28
 
 
 @pytest.fixture(scope="module")
