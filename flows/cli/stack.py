@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from flows.cli.stacked import has_ledger
 from flows.cli.talk import StateOption, err, out, plain
 from infra import stack
 from infra.settings import Settings, read_settings
@@ -56,7 +57,7 @@ def down(state: StateOption = None) -> None:
     with err.status("ending the stack") as status:
         try:
             lived = stack.stop_work(settings)
-            if settings.cloud == "emulator" and lived:
+            if settings.cloud == "emulator" and has_ledger(settings):
                 stack.start_emulator(settings)  # if it died, it ends the machines that it left when it comes up again
             with suppress(LedgerUnreachable):  # there never was one: nothing to settle
                 settle(

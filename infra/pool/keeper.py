@@ -34,6 +34,7 @@ ASK_AGAIN = timedelta(seconds=15)
 """Between two requests to give the same machine back."""
 WATCHDOG = 3
 """A machine that nobody gives back powers itself off after so many idle windows."""
+SILENT = "The cloud cannot be asked which machines there are"
 CONSOLE_LINES = 5
 """Of a machine that did not come up are quoted; lines that say the same count once."""
 GIVES_UP_AT_ONCE = (Stockout, QuotaReached, Refused)
@@ -152,9 +153,10 @@ class Keeper:
         try:
             listing = self.cloud.listing(self.market.pool)
         except CloudError as error:
-            self._complain(f"The cloud cannot be asked which machines there are: {error}")
+            self._complain(f"{SILENT}: {error}")
             return None
-        self._complained = ""
+        if self._complained.startswith(SILENT):
+            self._complained = ""
         said = self.hub.at_work()
         self._at_work = at_work = self._at_work if said is None else said
         machines = []
