@@ -6,6 +6,7 @@ from datetime import datetime
 from flows.cli.talk import out
 from infra import stack
 from infra.machines.cloud import Cloud
+from infra.machines.errors import CloudError
 from infra.records import Batch, Ledger
 from infra.settings import Settings
 from infra.states import ImageState, MachineState
@@ -34,10 +35,13 @@ class Disturbance:
         victim = self._machine_at_work(batch)
         if victim is None:
             return
-        self.happened = True
         name, zone = victim
+        try:
+            Cloud.at(self.settings.project, stack.endpoint(self.settings)).preempt(name, zone)
+        except CloudError:  # it has just gone by itself: the next look finds another one
+            return
+        self.happened = True
         out.print(f"half-way: machine {name} is taken away (preempted, with notice)")
-        Cloud.at(self.settings.project, stack.endpoint(self.settings)).preempt(name, zone)
 
     def tell(self) -> None:
         """Say so when there was nobody to take away."""

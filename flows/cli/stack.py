@@ -50,7 +50,7 @@ def down(state: StateOption = None) -> None:
     """End every process of the local stack, machines included. Batches in hand go on after the next `up`."""
     from flows.runs import Runs, ServerUnreachable
     from infra.machines.cloud import Cloud
-    from infra.records import Ledger, LedgerUnreachable
+    from infra.records import Ledger
     from infra.takedown import settle
 
     settings = read_settings(state=state)
@@ -59,7 +59,7 @@ def down(state: StateOption = None) -> None:
             lived = stack.stop_work(settings)
             if settings.cloud == "emulator" and has_ledger(settings):
                 stack.start_emulator(settings)  # if it died, it ends the machines that it left when it comes up again
-            with suppress(LedgerUnreachable):  # there never was one: nothing to settle
+            if has_ledger(settings):  # else there never was one: nothing to settle
                 settle(
                     Ledger(settings.ledger_url),
                     Cloud.at(settings.project, stack.endpoint(settings)),

@@ -359,7 +359,7 @@ class Keeper:
         metadata = {
             **self.hub.metadata(),
             "spotlift-gpus": str(machine.gpus),
-            "spotlift-idle-limit": f"{WATCHDOG * self.idle_window().total_seconds():.0f}",
+            "spotlift-idle-limit": f"{max(WATCHDOG * self.idle_window().total_seconds(), self.plan.boot_deadline):.0f}",
         }
         return Order(machine.name, machine.zone, machine.request_id, labels, metadata)
 
