@@ -14,6 +14,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.runtime import flow_run
 
 from flows.board import Board, Show, Tell, Wall, tell_prefect
+from flows.guard import Guard
 from flows.leases import KEEPER, KEEPER_SECONDS, KeptLease
 from flows.runs import PROCESS_BATCH, Runs, ServerUnreachable
 from infra.machines.cloud import Cloud
@@ -160,12 +161,14 @@ class Pool:
         Machines are asked for while the scheduler starts: they need longer than it does.
         """
         self.hub.start(_now())
-        window = _Window(self.keeper.idle_window())
+        window, guard = _Window(self.keeper.idle_window()), Guard(self.ledger, Runs.of(self.settings))
         while self.lease.still_ours(_now()):
             try:
                 self._serve(_now())
                 self.keeper.step(_now())
                 self.board.keep_up(_now())
+                if guard.look(_now()):
+                    self.say("nobody watches the inbox any more: another watcher is called")
                 window.length = self.keeper.idle_window()
                 if window.is_over(self._has_work(), _now()):
                     self._stop_taking()

@@ -58,7 +58,7 @@ def register(ledger: Ledger, settings: Settings, batch: Batch, now: datetime) ->
         arrivals.unpack(arrival.path, folder)
     survey = arrivals.survey(folder, batch.name)
     known = {image.name: image for image in ledger.images(batch.id)}
-    if not known:
+    if not known and batch.round == 1:  # in a later round what is there is its own: a report that says it was stopped
         _check_outbox(settings, batch)
     batch = ledger.revise(batch.id, fingerprint=arrival.fingerprint, **vars(wish), now=now)
     images = _images(survey, known, batch.output_format)
