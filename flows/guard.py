@@ -13,8 +13,8 @@ from flows.leases import WATCHER
 from flows.runs import WATCH_INBOX, Runs, ServerUnreachable
 from infra.records import Ledger
 
-TRIGGER_ACTS_WITHIN: Final = timedelta(seconds=10)
-"""So long after a watcher's last sign of life Prefect's own trigger is waited for."""
+SUCCESSOR_TAKES_WITHIN: Final = timedelta(seconds=2)
+"""A successor that Prefect's trigger has started meanwhile takes a lease that ran out within a fraction of a second."""
 CALL_AGAIN: Final = timedelta(seconds=60)
 
 
@@ -29,7 +29,7 @@ class Guard:
     def look(self, now: datetime) -> bool:
         """Call another watcher if that is due; whether it was. A server that does not answer is asked again later."""
         lease = self.ledger.lease(WATCHER)
-        if lease is None or now - lease.until < TRIGGER_ACTS_WITHIN:
+        if lease is None or now - lease.until < SUCCESSOR_TAKES_WITHIN:
             return False
         if self._called is not None and now - self._called < CALL_AGAIN:
             return False
