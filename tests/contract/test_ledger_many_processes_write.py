@@ -9,6 +9,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 from infra.records import Batch, Event, Fenced, IllegalMove, ImageOutcome, Ledger, Machine
@@ -32,6 +33,9 @@ NAMES = [f"batch-{number}" for number in range(24)]
 CHUNKS = [[f"{chunk}/{image}.png" for image in range(20)] for chunk in range(8)]
 
 Running = Callable[..., Batch]
+
+
+all_of_us: Barrier | None = None
 
 
 @dataclass
@@ -82,8 +86,21 @@ def crowd() -> Iterator[ProcessPoolExecutor]:
     """Eight processes that begin together."""
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(PROCESSES)
-    with ProcessPoolExecutor(PROCESSES, context, initializer=barrier.wait, initargs=(60,)) as workers:
+    with ProcessPoolExecutor(PROCESSES, context, initializer=meet, initargs=(barrier,)) as workers:
         yield workers
+
+
+def meet(barrier: Barrier) -> None:
+    """Wait for all others, and remember where they can be met again."""
+    global all_of_us
+    all_of_us = barrier
+    together()
+
+
+def together() -> None:
+    """Go on when all have come so far."""
+    assert all_of_us is not None
+    all_of_us.wait(60)
 
 
 def migrate(url: str) -> None:
@@ -95,6 +112,9 @@ def take_part(url: str, number: int, batch_id: int, life_id: int, folder: Path) 
     ledger, deeds, chance = Ledger(url), Deeds(), random.Random(number)
     me = f"process-{number}"
     names = chance.sample(NAMES, len(NAMES))
+    first = ledger.chunks(batch_id)[0]
+    # Otherwise chance decides whether two ever meet: on a busy computer one may run through before another wakes up.
+    work(ledger, first.id, me, chance, deeds, meanwhile=together)
     while names or ledger.progress(batch_id).waiting:
         if names:
             take(ledger, names.pop(), deeds)
@@ -137,9 +157,17 @@ def wear_the_crown(ledger: Ledger, me: str, crown: Path, deeds: Deeds) -> None:
         assert ledger.let_go("crown", me)
 
 
-def work(ledger: Ledger, chunk_id: int, me: str, chance: random.Random, deeds: Deeds) -> None:
+def work(
+    ledger: Ledger,
+    chunk_id: int,
+    me: str,
+    chance: random.Random,
+    deeds: Deeds,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
     """Begin a chunk (perhaps under somebody's feet), hand in some of it, and end in one way or another."""
     attempt = ledger.open_attempt(chunk_id, datetime.now(UTC))
+    meanwhile()
     waiting = ledger.missing(chunk_id)
     sha256 = f"{me}-{attempt.id}"
     part = waiting[: chance.randint(1, 10)]
