@@ -80,7 +80,7 @@ class Board:
         rented = [as_rented(m, worked.get(m.name, 0.0), lost.get(m.name, 0.0)) for m in machines]
         living = [machine for machine in machines if machine.state is not MachineState.TERMINATED]
         self._put("pool", "", status_line(living, self.ledger.life(self.life_id).details.get("waits", "")))
-        self._put("machines", f"Machines of life {self.life_id} of the pool", machines_table(machines, now))
+        self._put("machines", f"Machines of life {self.life_id} of the pool", machines_table(machines))
         self._put("bill", f"What life {self.life_id} of the pool has cost so far", markdown(bill(rented, now)))
 
     def _write_diary(self) -> None:

@@ -1,7 +1,6 @@
 """The pool in words, for terminal and UI: its state in a sentence, its machines as a table, its events by name."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Final
 
 from flows.spans import clock
@@ -22,20 +21,21 @@ def status_line(living: Sequence[Machine], waits: str) -> str:
     return f"Now: {said}." + (f" Waiting: {waits}" if waits else "")
 
 
-def machines_table(machines: Sequence[Machine], now: datetime) -> str:
-    """The machines of a life as a Markdown table, those that are there first."""
+def machines_table(machines: Sequence[Machine]) -> str:
+    """The machines of a life as a Markdown table, those that are there first. It changes only when a machine does."""
     lines = [
-        "| machine | zone | type | state | asked for | booted in | lasted | why it ended |",
+        "| machine | state | why it ended | asked for | booted in | lasted | zone | type |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for m in sorted(machines, key=lambda m: (m.state is MachineState.TERMINATED, m.id)):
         gpu = f" + {m.gpus} × {m.gpu}" if m.gpu else ""
         booted = clock((m.checked_in_at - m.requested_at).total_seconds()) if m.checked_in_at else ""
-        lasted = clock(((m.ended_at or now) - m.started_at).total_seconds()) if m.started_at else ""
+        lasted = clock((m.ended_at - m.started_at).total_seconds()) if m.started_at and m.ended_at else ""
         state = "at work" if m.state is MachineState.RUNNING and m.checked_in_at else m.state.value
         ended = f"{m.end}: {m.reason}" if m.end and m.reason else m.end or ""
-        cells = m.name, m.zone, f"{m.machine_type}{gpu}{', spot' if m.spot else ''}", state
-        lines.append(f"| {' | '.join(map(cell, (*cells, f'{m.requested_at:%H:%M:%S}', booted, lasted, ended)))} |")
+        kind = f"{m.machine_type}{gpu}{', spot' if m.spot else ''}"
+        cells = m.name, state, ended, f"{m.requested_at:%H:%M:%S}", booted, lasted, m.zone, kind
+        lines.append(f"| {' | '.join(map(cell, cells))} |")
     return "\n".join(lines)
 
 

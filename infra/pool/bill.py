@@ -109,16 +109,17 @@ def spent(machines: Sequence[Rented], since: datetime, now: datetime) -> float:
 def markdown(bill: Bill) -> str:
     """The bill as a table with a sentence below it."""
     rows = [
-        "| machine | zone | type | end | paid | booting | working | idle | lost | cost | on demand |",
-        "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| machine | end | cost | on demand | paid | booting | working | idle | lost | zone | type |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |",
     ]
     for machine, line in bill.lines:
         kind = machine.machine_type if machine.spot else f"{machine.machine_type}, on demand"
-        what = (machine.name, machine.zone, kind, machine.end or "runs")
-        rows.append(_row(*what, *_seconds(line), *_money(line, machine)))
+        end = machine.end or "runs"
+        rows.append(_row(machine.name, end, *_money(line, machine), *_seconds(line), machine.zone, kind))
     total = bill.total
     if len(bill.lines) != 1:
-        rows.append(_row("**all**", "", "", "", *_seconds(total), _dollars(total.cost), _dollars(total.on_demand)))
+        money = (_dollars(total.cost), _dollars(total.on_demand))
+        rows.append(_row("**all**", "", *money, *_seconds(total), "", ""))
     return "\n".join(rows) + "\n\n" + _summary(bill) + "\n"
 
 

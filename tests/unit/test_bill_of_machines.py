@@ -128,11 +128,11 @@ def test_the_bill_is_a_table():
     ]
     table = markdown(bill(machines, at(3960)))
     assert table.splitlines() == [
-        "| machine | zone | type | end | paid | booting | working | idle | lost | cost | on demand |",
-        "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        "| one | us-central1-a | g2-standard-4 | PREEMPTED | 1:05:00 | 30 s | 1:00:00 | 3:30 | 1:00 | $3.90 | $7.80 |",
-        "| 2 | me-west1-a | g2-standard-4, on demand | runs | 1:06:00 | 30 s | 1:40 | 1:03:50 | 0 s | $7.92 | $7.92 |",
-        "| **all** |  |  |  | 2:11:00 | 1:00 | 1:01:40 | 1:07:20 | 1:00 | $11.82 | $15.72 |",
+        "| machine | end | cost | on demand | paid | booting | working | idle | lost | zone | type |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |",
+        "| one | PREEMPTED | $3.90 | $7.80 | 1:05:00 | 30 s | 1:00:00 | 3:30 | 1:00 | us-central1-a | g2-standard-4 |",
+        "| 2 | runs | $7.92 | $7.92 | 1:06:00 | 30 s | 1:40 | 1:03:50 | 0 s | me-west1-a | g2-standard-4, on demand |",
+        "| **all** |  | $11.82 | $15.72 | 2:11:00 | 1:00 | 1:01:40 | 1:07:20 | 1:00 |  |  |",
         "",
         "2:11:00 were paid for: $11.82 instead of $15.72 on demand, 25% less. For each second of work 2.12 s were "
         "paid. Preemptions undid 1:00 of work.",
