@@ -29,6 +29,8 @@ from infra.stack import GPU_POOL
 from infra.states import MachineState
 
 WRITE_EVERY: Final = timedelta(seconds=5)
+BILL_EVERY: Final = timedelta(seconds=60)
+"""A bill grows all the time; shown anew each time, it would fill the event feed of the UI."""
 PATIENCE: Final = 5.0
 """Seconds that the server may take."""
 LONGEST_DIARY: Final = 500
@@ -53,6 +55,7 @@ class Board:
     _last: int = 0
     _shown: dict[str, str] = field(default_factory=dict)
     _written: datetime | None = None
+    _billed: datetime | None = None
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "board"))
     _writing: "Future[None] | None" = None
 
@@ -65,6 +68,7 @@ class Board:
 
     def last(self, now: datetime) -> None:
         """Bring everything up to date once more, and wait for it: the life is over."""
+        self._billed = None
         self._thread.submit(self._write, now).result()
         self._thread.shutdown()
 
@@ -80,8 +84,11 @@ class Board:
         rented = [as_rented(m, worked.get(m.name, 0.0), lost.get(m.name, 0.0)) for m in machines]
         living = [machine for machine in machines if machine.state is not MachineState.TERMINATED]
         self._put("pool", "", status_line(living, self.ledger.life(self.life_id).details.get("waits", "")))
-        self._put("machines", f"Machines of life {self.life_id} of the pool", machines_table(machines))
-        self._put("bill", f"What life {self.life_id} of the pool has cost so far", markdown(bill(rented, now)))
+        table = machines_table(machines)
+        if self._billed is None or now - self._billed >= BILL_EVERY or table != self._shown.get("machines"):
+            self._billed = now
+            self._put("bill", f"What life {self.life_id} of the pool has cost so far", markdown(bill(rented, now)))
+        self._put("machines", f"Machines of life {self.life_id} of the pool", table)
 
     def _write_diary(self) -> None:
         while news := self.ledger.events(self._last, life_id=self.life_id):
