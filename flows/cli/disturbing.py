@@ -1,22 +1,24 @@
 """Takes a machine away in the middle of a batch, as the cloud may do at any moment, to show that nothing is lost."""
 
+from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime
 
 from flows.cli.talk import out
 from infra import stack
 from infra.machines.cloud import Cloud
 from infra.machines.errors import CloudError
 from infra.records import Batch, Ledger
+from infra.records.tables import Image
 from infra.settings import Settings
 from infra.states import ImageState, MachineState
 
-HALF = 0.5
+HALF, LATE = 0.5, 0.8
+"""From when on a machine is taken away that has work to hand back, and from when on any that works."""
 
 
 @dataclass
 class Disturbance:
-    """Watches a batch, and has the machine that finished an image last preempted when half of them are done.
+    """Watches a batch, and has the machine that has most to hand back preempted when half of it is done.
 
     It asks Compute Engine to simulate a maintenance event, which preempts a spot machine: on Google and here alike.
     """
@@ -32,7 +34,7 @@ class Disturbance:
         progress = self.ledger.progress(batch.id)
         if not progress.images or progress.settled < HALF * progress.images or not progress.waiting:
             return
-        victim = self._machine_at_work(batch)
+        victim = self._machine_at_work(batch, least=1 if progress.settled > LATE * progress.images else 2)
         if victim is None:
             return
         name, zone = victim
@@ -48,15 +50,19 @@ class Disturbance:
         if not self.happened:
             out.print("The batch was done before a machine could be taken away; a larger one shows it.")
 
-    def _machine_at_work(self, batch: Batch) -> tuple[str, str] | None:
-        """Name and zone of the machine that finished an image last, if it is still there."""
+    def _machine_at_work(self, batch: Batch, least: int) -> tuple[str, str] | None:
+        """Name and zone of the machine in whose chunk most images are missing, `least` of them at least."""
         there = {m.name: m for m in self.ledger.machines(open_only=True) if m.state is MachineState.RUNNING and m.spot}
-        latest: dict[str, datetime] = {}
-        for image in self.ledger.images(batch.id, ImageState.DONE):
-            name = (image.machine or "").partition(".")[0]
-            if name in there and image.finished_at is not None:
-                latest[name] = max(image.finished_at, latest.get(name, image.finished_at))
-        if not latest:
+        images = self.ledger.images(batch.id)
+        missing = Counter(image.chunk_id for image in images if image.state is ImageState.WAITING)
+        done = [i for i in images if i.chunk_id in missing and i.finished_at and _machine_of(i) in there]
+        newest = {image.chunk_id: image for image in sorted(done, key=lambda i: i.finished_at or batch.arrived_at)}
+        chunk = max(newest, key=lambda chunk: missing[chunk], default=None)
+        if chunk is None or missing[chunk] < least:
             return None
-        victim = there[max(latest, key=lambda name: latest[name])]
+        victim = there[_machine_of(newest[chunk])]
         return victim.name, victim.zone
+
+
+def _machine_of(image: Image) -> str:
+    return (image.machine or "").partition(".")[0]
