@@ -90,6 +90,7 @@ class MachineEnd(StrEnum):
     IDLE = "IDLE"  # it had no work for the whole idle window
     POOL_CLOSED = "POOL_CLOSED"  # the life of its pool ended
     BUDGET = "BUDGET"  # the money of the day is spent
+    SURPLUS = "SURPLUS"  # the plan allows fewer machines now, or less money an hour
     PREEMPTED = "PREEMPTED"  # the cloud took it back
     BOOT_FAILED = "BOOT_FAILED"  # its worker did not check in before the boot deadline
     HUNG = "HUNG"  # the cloud says that it runs, but its worker has left the scheduler

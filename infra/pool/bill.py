@@ -118,7 +118,7 @@ def markdown(bill: Bill) -> str:
         rows.append(_row(machine.name, end, *_money(line, machine), *_seconds(line), machine.zone, kind))
     total = bill.total
     if len(bill.lines) != 1:
-        money = (_dollars(total.cost), _dollars(total.on_demand))
+        money = (dollars(total.cost), dollars(total.on_demand))
         rows.append(_row("**all**", "", *money, *_seconds(total), "", ""))
     return "\n".join(rows) + "\n\n" + _summary(bill) + "\n"
 
@@ -132,10 +132,10 @@ def _summary(bill: Bill) -> str:
     total = bill.total
     if not total.paid:
         return "No machine ran, so nothing is to be paid."
-    said = [f"{_span(total.paid)} were paid for: {_dollars(total.cost)}"]
+    said = [f"{_span(total.paid)} were paid for: {dollars(total.cost)}"]
     if total.on_demand > total.cost and not bill.unpriced:
         saved = 1 - total.cost / total.on_demand
-        said[0] += f" instead of {_dollars(total.on_demand)} on demand, {saved:.0%} less"
+        said[0] += f" instead of {dollars(total.on_demand)} on demand, {saved:.0%} less"
     if total.working:
         said.append(f"For each second of work {total.paid / total.working:.2f} s were paid")
     if total.lost:
@@ -155,8 +155,8 @@ def _seconds(line: Line) -> tuple[str, ...]:
 
 def _money(line: Line, machine: Rented) -> tuple[str, str]:
     return (
-        "?" if machine.price_per_hour is None and line.paid else _dollars(line.cost),
-        "?" if machine.on_demand_per_hour is None and line.paid else _dollars(line.on_demand),
+        "?" if machine.price_per_hour is None and line.paid else dollars(line.cost),
+        "?" if machine.on_demand_per_hour is None and line.paid else dollars(line.on_demand),
     )
 
 
@@ -169,6 +169,6 @@ def _span(seconds: float) -> str:
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
-def _dollars(amount: float) -> str:
+def dollars(amount: float) -> str:
     """Cents are enough for dollars; less than one dollar is told to the hundredth of a cent."""
     return f"${amount:.2f}" if amount >= 1 or not amount else f"${amount:.4f}"

@@ -18,6 +18,7 @@ def work_of(ledger: Ledger) -> Work:
         chunks=sum(work.chunks for work in waiting),
         unread=sum(work.unread for work in waiting),
         asked_at=max((work.asked_at for work in waiting), default=None),
+        retried_at=max((work.retried_at for work in waiting if work.retried_at), default=None),
     )
 
 

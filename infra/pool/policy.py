@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from math import ceil
 
+from infra.pool.bill import LEAST, dollars
 from infra.pool.zones import Past, Trouble, Zone, best_zone, trouble_everywhere
 from infra.states import MachineEnd
 
@@ -17,6 +18,8 @@ WORTH = 3.0
 """A machine is rented for work that keeps it busy at least so many times as long as it takes to boot."""
 MISSED_FOR = timedelta(seconds=60)
 """So long may a machine that the cloud says runs be unknown to the scheduler before it is given back."""
+UNUSED_FOR = timedelta(seconds=20)
+"""A machine that is idle for so long while work waits shows that nobody hands the work out: no other one would help."""
 
 
 class Stage(StrEnum):
@@ -40,6 +43,8 @@ class Work:
     """Batches of which nobody knows yet what they need."""
     asked_at: datetime | None = None
     """When somebody last handed in a batch or had one retried."""
+    retried_at: datetime | None = None
+    """When somebody last had a batch retried: whatever went wrong before may have been mended."""
 
     @property
     def waits(self) -> bool:
@@ -119,7 +124,7 @@ def decide(
     """
     if limits.budget_per_day is not None and spent_today >= limits.budget_per_day:
         said = (
-            f"${spent_today:.2f} were spent within 24 hours, and the budget is ${limits.budget_per_day:.2f}: "
+            f"{dollars(spent_today)} were spent within 24 hours, and the budget is {dollars(limits.budget_per_day)}: "
             "no machine is rented until less was, or budget_per_day is raised"
         )
         everything = tuple(Return(m.name, MachineEnd.BUDGET, said) for m in machines if m.stage is not Stage.LEAVING)
@@ -127,12 +132,14 @@ def decide(
     back = _overdue(machines, limits, now) + _missed(machines, now) + _idle(work, machines, limits, now)
     going = {returned.name for returned in back}
     staying = [m for m in machines if m.stage in (Stage.COMING, Stage.SERVING) and m.name not in going]
+    if surplus := _surplus(staying, limits):
+        return Decision(give_back=(*back, *surplus))
     missing = wanted(work, limits) - len(staying)
-    if missing <= 0:
+    if missing <= 0 or _unused(work, staying, now):
         return Decision(give_back=tuple(back))
     # Whatever is not gone yet counts, also what is on its way out: there are never more machines than allowed.
     room = limits.maximum - len(machines)
-    rent, waits, for_good = _rent(min(missing, room), work, machines, zones, history, limits, now)
+    rent, waits, for_good = _rent(min(missing, room), work, machines, zones, history, limits, spent_today, now)
     return Decision(rent, tuple(back), waits, for_good and not staying)
 
 
@@ -154,10 +161,12 @@ def _rent(
     zones: Sequence[Zone],
     history: Sequence[Past],
     limits: Limits,
+    spent_today: float,
     now: datetime,
 ) -> tuple[tuple[str, ...], str, bool]:
     """Zones for so many machines; if they are fewer, why."""
-    if count > 0 and (trouble := trouble_everywhere(history, limits.pause, work.asked_at, now)) is not None:
+    asked = work.asked_at, work.retried_at
+    if count > 0 and (trouble := trouble_everywhere(history, limits.pause, *asked, now)) is not None:
         return (), trouble.said, trouble.for_good
     held = [machine.zone for machine in machines if machine.stage is not Stage.LEAVING]
     rate = sum(machine.price or 0.0 for machine in machines)
@@ -166,14 +175,14 @@ def _rent(
         zone = best_zone(zones, [*held, *rent], history, limits.pause, now)
         if isinstance(zone, Trouble):
             return tuple(rent), zone.said, zone.for_good
-        if why := _too_dear(zone, rate, limits):
+        if why := _too_dear(zone, rate, limits, spent_today):
             return tuple(rent), why, zone.price is None
         rate += zone.price or 0.0
         rent.append(zone.name)
     return tuple(rent), "", False
 
 
-def _too_dear(zone: Zone, rate: float, limits: Limits) -> str:
+def _too_dear(zone: Zone, rate: float, limits: Limits, spent_today: float) -> str:
     if limits.budget_per_hour is None and limits.budget_per_day is None:
         return ""
     if zone.price is None:
@@ -183,7 +192,43 @@ def _too_dear(zone: Zone, rate: float, limits: Limits) -> str:
             f"${rate:.2f} an hour are being spent, another machine costs ${zone.price:.2f}, and the budget is "
             f"${limits.budget_per_hour:.2f}: raise budget_per_hour for more machines"
         )
+    # What boots must also be paid until it has been of some use, or the last dollars buy nothing but boots.
+    soon = (rate + zone.price) * max(LEAST, timedelta(seconds=limits.boot_seconds * (1 + WORTH))) / timedelta(hours=1)
+    if limits.budget_per_day is not None and spent_today + soon > limits.budget_per_day:
+        return (
+            f"{dollars(spent_today)} were spent within 24 hours, {dollars(soon)} more are needed until another machine "
+            f"is of use, and the budget is {dollars(limits.budget_per_day)}: raise budget_per_day for more machines"
+        )
     return ""
+
+
+def _unused(work: Work, staying: Sequence[Held], now: datetime) -> bool:
+    """Whether a machine has had no work since long, although work waits."""
+    asked = work.asked_at or now - UNUSED_FOR
+    return any(
+        m.stage is Stage.SERVING and m.since is not None and now - max(m.since, asked) >= UNUSED_FOR for m in staying
+    )
+
+
+def _surplus(staying: Sequence[Held], limits: Limits) -> list[Return]:
+    """What is too much for a plan that was made smaller: idle machines first, then those that boot, the youngest."""
+
+    def use(m: Held) -> tuple[bool, bool, float]:
+        works = m.stage is Stage.SERVING and m.since is None
+        return works, m.stage is Stage.COMING, -m.requested_at.timestamp()
+
+    kept = sorted(staying, key=use)
+    going: list[Return] = []
+    while kept:
+        rate = sum(machine.price or 0.0 for machine in kept)
+        if len(kept) > limits.maximum:
+            said = f"The plan allows {limits.maximum} machines now."
+        elif limits.budget_per_hour is not None and rate > limits.budget_per_hour:
+            said = f"{dollars(rate)} an hour are spent, and the budget is {dollars(limits.budget_per_hour)} now."
+        else:
+            break
+        going.append(Return(kept.pop(0).name, MachineEnd.SURPLUS, said))
+    return going
 
 
 def _overdue(machines: Sequence[Held], limits: Limits, now: datetime) -> list[Return]:

@@ -88,22 +88,28 @@ def memory(zone: str, history: Sequence[Past], now: datetime) -> float:
 
 
 def trouble_everywhere(
-    history: Sequence[Past], pause: timedelta, asked_at: datetime | None, now: datetime
+    history: Sequence[Past],
+    pause: timedelta,
+    asked_at: datetime | None,
+    retried_at: datetime | None,
+    now: datetime,
 ) -> Trouble | None:
     """Trouble that another zone would not help against: a refusal, a quota of all regions, machines that never boot.
 
-    What happened before somebody last asked for something (`asked_at`) may have been mended since, and is forgiven.
+    What went wrong before somebody last had a batch retried (`retried_at`) may have been mended since, and is
+    forgiven; so is a refusal when somebody hands in a batch (`asked_at`), because to be refused costs nothing.
     """
-    history = [past for past in history if asked_at is None or past.requested_at >= asked_at or past.checked_in_at]
+    history = _since(retried_at, history)
+    failures = in_a_row(history, MachineEnd.BOOT_FAILED)
+    last = [past for past in history if past.end is MachineEnd.BOOT_FAILED]
+    history = _since(asked_at, history)
     refusals = _since_success(history, MachineEnd.REFUSED)
     if refusals and now < _until(refusals, pause):
         return Trouble(refusals[-1].reason, for_good=True)
     quotas = [past for past in _since_success(history, MachineEnd.QUOTA) if past.everywhere]
     if quotas and now < _until(quotas, pause) and not _freed(history, quotas[-1], None):
         return Trouble(quotas[-1].reason)
-    failures = in_a_row(history, MachineEnd.BOOT_FAILED)
     if failures >= BOOT_FAILURES:
-        last = [past for past in history if past.end is MachineEnd.BOOT_FAILED]
         hopeless = failures >= BOOT_FAILURES_FOR_GOOD
         if now < _until(last[-(failures - BOOT_FAILURES + 1) :], pause):
             return Trouble(f"{failures} machines in a row never checked in. {last[-1].reason}", hopeless)
@@ -113,6 +119,11 @@ def trouble_everywhere(
 def in_a_row(history: Sequence[Past], end: MachineEnd) -> int:
     """How many machines ended so since one last checked in."""
     return len(_since_success(history, end))
+
+
+def _since(moment: datetime | None, history: Sequence[Past]) -> list[Past]:
+    """What was asked for after that moment, and what did come up before it."""
+    return [past for past in history if moment is None or past.requested_at >= moment or past.checked_in_at]
 
 
 def _is_paused(zone: Zone, history: Sequence[Past], pause: timedelta, now: datetime) -> bool:

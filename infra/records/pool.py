@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import case, func, or_, select, update
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
@@ -85,9 +85,12 @@ class LifeVerbs(Verbs):
 
         The diary hears of it when it changes.
         """
+        with self._database.reading() as session:  # this is told with every step, and seldom anything new
+            if _waits(get(session, Life, life_id)) == (why, for_good):
+                return
         with self._database.writing() as session:
             life = get(session, Life, life_id)
-            if (life.details.get("waits", ""), life.details.get("for_good", False)) == (why, for_good):
+            if _waits(life) == (why, for_good):
                 return
             life.details = {**life.details, "waits": why, "for_good": for_good}
             if why:
@@ -254,25 +257,24 @@ class MachineVerbs(Verbs):
             .group_by(col(Chunk.batch_id))
             .subquery()
         )  # fmt: skip
-        asked = (
-            select(col(Event.batch_id), func.max(col(Event.at)).label("at"))
-            .where(col(Event.kind).in_([EventKind.BATCH_ARRIVED, EventKind.BATCH_RETRIED]))
-            .group_by(col(Event.batch_id))
-            .subquery()
+        retried = (
+            select(func.max(col(Event.at)))
+            .where(col(Event.batch_id) == col(Batch.id), col(Event.kind) == EventKind.BATCH_RETRIED)
+            .correlate(Batch)
+            .scalar_subquery()
         )
         query = (
-            select(Batch, chunks.c.chunks, chunks.c.pixels, asked.c.at)
+            select(Batch, chunks.c.chunks, chunks.c.pixels, case((col(Batch.round) > 1, retried)).label("retried_at"))
             .outerjoin(chunks, chunks.c.batch_id == col(Batch.id))
-            .outerjoin(asked, asked.c.batch_id == col(Batch.id))
             .where(col(Batch.state).in_(_WANTS_MACHINES))
         )
         with self._database.reading() as session:
             return [
                 WaitingWork(
                     batch.name, batch.model, int(count or 0), int(pixels or 0), batch.state is _UNREAD,
-                    at or batch.arrived_at,
+                    retried_at or batch.arrived_at, retried_at,
                 )
-                for batch, count, pixels, at in session.execute(query)
+                for batch, count, pixels, retried_at in session.execute(query)
             ]  # fmt: skip
 
     def worked_seconds(self, life_id: int) -> dict[str, float]:
@@ -314,6 +316,10 @@ class MachineVerbs(Verbs):
             query = query.where(col(Machine.state) != MachineState.TERMINATED)
         with self._database.reading() as session:
             return list(session.scalars(query))
+
+
+def _waits(life: Life) -> tuple[str, bool]:
+    return life.details.get("waits", ""), life.details.get("for_good", False)
 
 
 def _current(session: Session) -> Life | None:

@@ -158,7 +158,7 @@ class Image(Row, table=True):
     sha256: str | None = None  # of the published file
     seconds: float | None = None
     model: str | None = None
-    machine: str | None = None  # name
+    machine: str | None = Field(default=None, index=True)  # name
     attempt: int | None = None  # number of the attempt that settled it
     finished_at: datetime | None = _when()
     notes: list[str] = _json(list)

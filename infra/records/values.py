@@ -57,6 +57,7 @@ class WaitingWork:
     pixels: int  # input pixels in those chunks
     unread: bool  # it has just arrived: nobody knows yet what it needs
     asked_at: datetime  # when it was handed in, or its retry was asked for
+    retried_at: datetime | None = None  # when its retry was last asked for
 
 
 @dataclass(frozen=True)

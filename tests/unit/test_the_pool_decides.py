@@ -174,6 +174,15 @@ def test_what_went_wrong_before_somebody_asked_again_is_forgiven():
     assert choose(replace(MUCH, asked_at=ago(4)), history=(no,)).rent
 
 
+def test_machines_that_never_boot_cost_money_so_only_a_retry_forgives_them():
+    failures = tuple(
+        Past("us-a1-a", ago(s + 90), ago(s + 80), None, ago(s), MachineEnd.BOOT_FAILED, "Driver?")
+        for s in (49, 39, 19, 9, 5)
+    )
+    assert choose(replace(LITTLE, asked_at=ago(1)), history=failures).for_good
+    assert choose(replace(LITTLE, asked_at=ago(1), retried_at=ago(1)), history=failures).rent
+
+
 def test_machines_that_never_boot_are_not_rented_one_after_the_other_for_ever():
     def failed(seconds: float) -> Past:
         return Past(
@@ -207,6 +216,32 @@ def test_when_the_money_of_the_day_is_spent_everything_goes_back():
     assert "$5.00 were spent within 24 hours" in decision.waits
 
 
+def test_the_last_dollars_of_the_day_do_not_buy_boots():
+    # Booting and being of use takes 4 × 75 s: 2.5 cents a machine.
+    assert len(choose(MUCH, spent=4.89, budget_per_day=5).rent) == 4
+    decision = choose(MUCH, held("m1"), spent=4.93, budget_per_day=5)
+    assert len(decision.rent) == 1
+    assert "$4.93 were spent within 24 hours, $0.0775 more are needed" in decision.waits
+    assert "raise budget_per_day" in decision.waits
+
+
+def test_small_sums_are_not_rounded_to_nothing():
+    assert "the budget is $0.0010" in choose(MUCH, spent=0.002, budget_per_day=0.001).waits
+
+
+def test_a_smaller_plan_gives_back_what_is_of_least_use_first():
+    machines = [
+        held("old", asked=900), held("young", asked=100), held("idle", idle=5, asked=800),
+        held("boots", Stage.COMING, asked=20),
+    ]  # fmt: skip
+    surplus = MachineEnd.SURPLUS
+    assert choose(MUCH, *machines).give_back == ()
+    assert returned(choose(MUCH, *machines, maximum=3)) == {"idle": surplus}
+    assert returned(choose(MUCH, *machines, maximum=2)) == {"idle": surplus, "boots": surplus}
+    assert returned(choose(MUCH, *machines, budget_per_hour=0.3)) == dict.fromkeys(("idle", "boots", "young"), surplus)
+    assert "$1.20 an hour" in choose(MUCH, *machines, budget_per_hour=1).give_back[0].reason
+
+
 def test_with_a_budget_nothing_is_rented_at_an_unknown_price():
     decision = decide(MUCH, (), (Zone("us-a1-a"),), (), replace(LIMITS, budget_per_hour=9), 0, NOON)
     assert (decision.rent, decision.for_good) == ((), True)
@@ -225,6 +260,14 @@ def test_the_last_machine_of_a_pool_with_waiting_work_never_is_idle():
     one_chunk = Work(seconds=10, chunks=1, unread=0)
     assert choose(one_chunk, held("m1", idle=999)).give_back == ()
     assert returned(choose(one_chunk, held("m1", idle=999), held("m2", idle=998))) == {"m1": MachineEnd.IDLE}
+
+
+def test_while_a_machine_has_nothing_to_do_no_other_one_is_rented_for_the_work_that_waits():
+    long_ago = replace(MUCH, asked_at=ago(900))
+    assert choose(long_ago, held("m1", idle=19)).rent
+    assert choose(long_ago, held("m1", idle=20)) == Decision()
+    assert choose(replace(MUCH, asked_at=ago(19)), held("m1", idle=400)).rent, "nobody had the time to hand it out"
+    assert choose(long_ago, held("m1", idle=400), held("m2")).rent, "an idle machine that goes back is no sign"
 
 
 def test_a_machine_that_does_not_check_in_before_its_boot_deadline_goes_back_and_another_one_comes():
