@@ -9,7 +9,7 @@ killed leaves nothing but rows, and its successor goes on from them.
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any, Protocol
@@ -34,7 +34,10 @@ ASK_AGAIN = timedelta(seconds=15)
 """Between two requests to give the same machine back."""
 WATCHDOG = 3
 """A machine that nobody gives back powers itself off after so many idle windows."""
+SAY_AGAIN = timedelta(minutes=5)
+"""The same complaint is not said again while it lasts, nor when it comes back within that time."""
 SILENT = "The cloud cannot be asked which machines there are"
+UNKNOWN = "The cloud cannot be asked where such machines are offered"
 CONSOLE_LINES = 5
 """Of a machine that did not come up are quoted; lines that say the same count once."""
 GIVES_UP_AT_ONCE = (Stockout, QuotaReached, Refused)
@@ -48,6 +51,7 @@ class Cloud(Protocol):
     def rent(self, spec: MachineSpec, order: Order) -> Operation: ...
     def outcome(self, operation: Operation) -> Outcome: ...
     def listing(self, pool: str) -> Listing: ...
+    def instance(self, name: str, zone: str) -> Instance | None: ...
     def give_back(self, name: str, zone: str) -> Operation | None: ...
     def why_gone(self, name: str, zone: str) -> Departure: ...
     def console(self, name: str, zone: str) -> str: ...
@@ -75,6 +79,8 @@ class Market:
     """By zone, what the same machine costs on demand."""
     gpu: Gpu | None
     """What one machine has, attached or brought by its type."""
+    unknown: CloudError | None = None
+    """Why the cloud could not say where such machines are offered; nothing is rented until it can."""
 
 
 @dataclass
@@ -97,7 +103,8 @@ class Keeper:
     _missed_since: dict[str, datetime] = field(default_factory=dict)
     _strangers: dict[str, datetime] = field(default_factory=dict)
     _at_work: Mapping[str, bool] = field(default_factory=dict)
-    _complained: str = ""
+    _complaints: dict[str, datetime] = field(default_factory=dict)
+    """When each was last heard."""
 
     def step(self, now: datetime) -> None:
         """Look at everything once, and do what is due. A cloud that does not answer costs a step, nothing else."""
@@ -115,6 +122,9 @@ class Keeper:
             spent(list(map(as_rented, history)), now - DAY, now),
             now,
         )
+        if decision.waits and self.market.unknown is not None:
+            for_good = decision.for_good and isinstance(self.market.unknown, Permanent)
+            decision = replace(decision, waits=f"{UNKNOWN}: {self.market.unknown}", for_good=for_good)
         self._write(decision, machines, now)
         self._act(listing, now)
 
@@ -153,15 +163,16 @@ class Keeper:
         try:
             listing = self.cloud.listing(self.market.pool)
         except CloudError as error:
-            self._complain(f"{SILENT}: {error}")
+            self._complain(f"{SILENT}: {error}", now)
+            self.ledger.pool_waits(self.life.id, f"{SILENT}: {error}", now, for_good=isinstance(error, Permanent))
             return None
-        if self._complained.startswith(SILENT):
-            self._complained = ""
+        there = {**listing.instances}
+        listing = replace(listing, instances=there)
         said = self.hub.at_work()
         self._at_work = at_work = self._at_work if said is None else said
         machines = []
         for machine in self.ledger.machines(self.life.id, open_only=True):
-            row = self._reconcile(machine, listing, now)
+            row = self._reconcile(machine, listing, there, now)
             row = self._check_in(row, at_work, now)
             if row.state is not MachineState.TERMINATED:
                 machines.append(row)
@@ -170,8 +181,12 @@ class Keeper:
         self._give_back_strangers(listing, now)
         return listing, at_work, machines
 
-    def _reconcile(self, machine: Machine, listing: Listing, now: datetime) -> Machine:
-        """Bring one row in step with the listing, after asking what else must be known."""
+    def _reconcile(self, machine: Machine, listing: Listing, there: dict[str, Instance], now: datetime) -> Machine:
+        """Bring one row in step with the listing, after asking what else must be known.
+
+        A machine that is missing in the listing is asked for by its name before it counts as gone: a listing may be
+        late, and a machine may have lost its label. One that is there is added to `there`, which the listing shows.
+        """
         outcome, departure = None, None
         asked = reconcile.question(machine, listing)
         try:
@@ -180,10 +195,20 @@ class Keeper:
             created = outcome is not None and outcome.done and outcome.error is None
             if asked is Question.DEPARTURE or (created and machine.state is not MachineState.REQUESTED):
                 departure = self._departure(machine)
+            move = reconcile.move(machine, listing, outcome, departure, now)
+            if move is not None and move.to is MachineState.TERMINATED and (found := self._by_name(machine)):
+                there[machine.name] = found
+                move = reconcile.move(machine, listing, None, departure, now)
         except Temporary as error:
-            self._complain(f"The cloud cannot be asked about machine {machine.name}: {error}")
-        move = reconcile.move(machine, listing, outcome, departure, now)
+            self._complain(f"The cloud cannot be asked about machine {machine.name}: {error}", now)
+            return machine
         return machine if move is None else self._apply(move, now)
+
+    def _by_name(self, machine: Machine) -> Instance | None:
+        try:
+            return self.cloud.instance(machine.name, machine.zone)
+        except Permanent:  # we may not ask
+            return None
 
     def _outcome(self, operation: str, zone: str) -> Outcome:
         try:
@@ -299,7 +324,7 @@ class Keeper:
         for zone in decision.rent:
             self._order(zone, now)
         if decision.waits:
-            self._complain(decision.waits)
+            self._complain(decision.waits, now)
         self.ledger.pool_waits(self.life.id, decision.waits, now, for_good=decision.for_good)
 
     def _stop(self, machine: Machine, returned: Return, now: datetime) -> None:
@@ -338,10 +363,21 @@ class Keeper:
                 continue
             instance = listing.instances.get(machine.name)
             if machine.state is MachineState.REQUESTED and machine.operation is None and instance is None:
+                if not reconcile.may_order(machine, now) or self.market.unknown is not None:
+                    continue
+                if not self._as_planned(machine):  # a keeper with another plan has left it
+                    self._stop(machine, Return(machine.name, MachineEnd.SURPLUS, "The plan has changed."), now)
+                    continue
                 self.hub.expect(machine.name, machine.zone)
+                self.ledger.order_is_sent(machine.id, now)
                 self._busy[machine.name] = self.threads.submit(self.cloud.rent, self.market.spec, self._for(machine))
             elif machine.state is MachineState.STOPPING and instance is not None and instance.status != "STOPPING":
                 self._give_back(machine.name, machine.zone, now)
+
+    def _as_planned(self, machine: Machine) -> bool:
+        spec, gpu = self.market.spec, self.market.gpu
+        wanted = spec.machine_type, spec.spot, gpu.type if gpu else None, gpu.count if gpu else 0
+        return (machine.machine_type, machine.spot, machine.gpu, machine.gpus) == wanted
 
     def _give_back(self, name: str, zone: str, now: datetime) -> None:
         self._not_before[name] = now + ASK_AGAIN
@@ -390,13 +426,14 @@ class Keeper:
             return
         delay = error.delay if isinstance(error, Temporary) else ASK_AGAIN.total_seconds()
         self._not_before[name] = now + timedelta(seconds=delay)
-        self._complain(f"machine {name} could not be {'ordered' if ordering else 'given back'} yet: {error}")
+        self._complain(f"machine {name} could not be {'ordered' if ordering else 'given back'} yet: {error}", now)
 
-    def _complain(self, what: str) -> None:
+    def _complain(self, what: str, now: datetime) -> None:
         """Say what lasts only when it begins."""
-        if what != self._complained:
+        self._complaints = {said: at for said, at in self._complaints.items() if now - at < SAY_AGAIN}
+        if what not in self._complaints:
             self.say(what)
-        self._complained = what
+        self._complaints[what] = now
 
 
 def prefix_of(life: Life) -> str:

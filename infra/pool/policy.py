@@ -124,8 +124,8 @@ def decide(
     """
     if limits.budget_per_day is not None and spent_today >= limits.budget_per_day:
         said = (
-            f"{dollars(spent_today)} were spent within 24 hours, and the budget is {dollars(limits.budget_per_day)}: "
-            "no machine is rented until less was, or budget_per_day is raised"
+            f"the budget of {dollars(limits.budget_per_day)} within 24 hours is spent: no machine is rented until less "
+            "was, or budget_per_day is raised"
         )
         everything = tuple(Return(m.name, MachineEnd.BUDGET, said) for m in machines if m.stage is not Stage.LEAVING)
         return Decision(give_back=everything, waits=said if work.waits else "")
@@ -196,8 +196,8 @@ def _too_dear(zone: Zone, rate: float, limits: Limits, spent_today: float) -> st
     soon = (rate + zone.price) * max(LEAST, timedelta(seconds=limits.boot_seconds * (1 + WORTH))) / timedelta(hours=1)
     if limits.budget_per_day is not None and spent_today + soon > limits.budget_per_day:
         return (
-            f"{dollars(spent_today)} were spent within 24 hours, {dollars(soon)} more are needed until another machine "
-            f"is of use, and the budget is {dollars(limits.budget_per_day)}: raise budget_per_day for more machines"
+            f"the budget of {dollars(limits.budget_per_day)} within 24 hours is nearly spent, and {dollars(soon)} more "
+            "are needed until another machine is of use: raise budget_per_day for more machines"
         )
     return ""
 

@@ -12,13 +12,14 @@ from typing import Any
 
 from infra.machines.errors import CloudError, QuotaReached, Refused, Stockout, Where
 from infra.machines.spec import Departure, Instance, Listing, Outcome
+from infra.records.pool import SENT
 from infra.records.tables import Machine
 from infra.states import MachineEnd, MachineState
 
 ORDER_DEADLINE = timedelta(minutes=5)
-"""So long is an order repeated that the cloud never answered; then the machine was never created."""
+"""So long is an order repeated that the cloud never answered."""
 IN_DOUBT_FOR = timedelta(seconds=90)
-"""So long may an order that was sent and never answered still bring a machine."""
+"""So long may an order that was sent and never answered still bring a machine; then it was never created."""
 ORPHAN_GRACE = timedelta(seconds=60)
 """So long may a machine with our label be unknown to the ledger before it is given back."""
 
@@ -86,15 +87,26 @@ def move(
     if machine.started_at is None and machine.operation is not None:
         return _not_created_yet(machine, outcome, departure)
     if machine.state is MachineState.STOPPING:
-        in_doubt = machine.operation is None and now - machine.requested_at < IN_DOUBT_FOR
-        return None if in_doubt else _gone(machine, machine.end or MachineEnd.LOST)
+        return None if in_doubt(machine, now) else _gone(machine, machine.end or MachineEnd.LOST)
     if machine.state is MachineState.REQUESTED:
-        if now - machine.requested_at < ORDER_DEADLINE:
+        if may_order(machine, now) or in_doubt(machine, now):
             return None  # the order is repeated; the same request id makes one machine
         return _gone(machine, MachineEnd.NEVER_CREATED, "The cloud never answered the order.")
     if departure is None:
         return None  # nobody could say why; ask again before the books are closed
     return _gone(machine, _ENDS.get(departure, MachineEnd.LOST), _said(departure))
+
+
+def may_order(machine: Machine, now: datetime) -> bool:
+    """Whether a machine that was asked for, and of which the cloud says nothing, may be asked for again."""
+    return now - machine.requested_at < ORDER_DEADLINE
+
+
+def in_doubt(machine: Machine, now: datetime) -> bool:
+    """Whether an order without an answer may still bring a machine that no listing shows yet."""
+    sent = machine.details.get(SENT)
+    last = datetime.fromisoformat(sent) if sent else machine.requested_at
+    return machine.operation is None and now - last < IN_DOUBT_FOR
 
 
 def never_created(machine: Machine, error: CloudError) -> Move:

@@ -23,6 +23,9 @@ from infra.states import (
     check_move,
 )
 
+SENT = "sent_at"
+"""Detail of a machine: when it was last asked for."""
+
 _USABLE = (LifeState.OPENING, LifeState.OPEN)
 _UNREAD = BatchState.ARRIVED
 _WANTS_MACHINES = (BatchState.ARRIVED, BatchState.REGISTERED, BatchState.RUNNING)
@@ -172,6 +175,12 @@ class MachineVerbs(Verbs):
             said = f"Machine {name} ({machine_type}{', spot' if spot else ''}, {zone}) is requested."
             note(session, now, EventKind.MACHINE_REQUESTED, said, machine, state=machine.state)
             return machine
+
+    def order_is_sent(self, machine_id: int, now: datetime) -> None:
+        """Remember, before the call, that the cloud is asked for a machine: from now on there may be one."""
+        with self._database.writing() as session:
+            machine = get(session, Machine, machine_id)
+            machine.details = {**machine.details, SENT: now.isoformat()}
 
     def is_ordered(self, machine_id: int, operation: str, now: datetime) -> Machine:
         """The cloud has accepted the order, and creates the machine in that operation."""

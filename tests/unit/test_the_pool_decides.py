@@ -213,7 +213,7 @@ def test_when_the_money_of_the_day_is_spent_everything_goes_back():
     decision = choose(MUCH, held("m1"), held("m2", Stage.COMING), held("m3", Stage.LEAVING), spent=5, budget_per_day=5)
     assert returned(decision) == {"m1": MachineEnd.BUDGET, "m2": MachineEnd.BUDGET}
     assert decision.rent == ()
-    assert "$5.00 were spent within 24 hours" in decision.waits
+    assert "the budget of $5.00 within 24 hours is spent" in decision.waits
 
 
 def test_the_last_dollars_of_the_day_do_not_buy_boots():
@@ -221,12 +221,12 @@ def test_the_last_dollars_of_the_day_do_not_buy_boots():
     assert len(choose(MUCH, spent=4.89, budget_per_day=5).rent) == 4
     decision = choose(MUCH, held("m1"), spent=4.93, budget_per_day=5)
     assert len(decision.rent) == 1
-    assert "$4.93 were spent within 24 hours, $0.0775 more are needed" in decision.waits
+    assert "the budget of $5.00 within 24 hours is nearly spent, and $0.0775 more are needed" in decision.waits
     assert "raise budget_per_day" in decision.waits
 
 
 def test_small_sums_are_not_rounded_to_nothing():
-    assert "the budget is $0.0010" in choose(MUCH, spent=0.002, budget_per_day=0.001).waits
+    assert "the budget of $0.0010" in choose(MUCH, spent=0.002, budget_per_day=0.001).waits
 
 
 def test_a_smaller_plan_gives_back_what_is_of_least_use_first():

@@ -45,6 +45,8 @@ class WorldCloud:
         self.world = world
         self.orders: dict[str, int] = {}
         """How often each name was ordered."""
+        self.overlooked = 0
+        """So many listings miss every machine."""
 
     def rent(self, spec: MachineSpec, order: Order) -> Operation:
         self._trouble(changes=True)
@@ -70,6 +72,9 @@ class WorldCloud:
 
     def listing(self, pool: str) -> Listing:
         self._trouble()
+        if self.overlooked:
+            self.overlooked -= 1
+            return Listing({})
         silent = frozenset(zone for zone in ZONES if self.world.unreachable(zone))
         found = {
             it.name: Instance(it.name, it.zone, it.status.value, dict(it.labels), "")
@@ -77,6 +82,11 @@ class WorldCloud:
             if it.labels.get("spotlift-pool") == pool and it.zone not in silent
         }
         return Listing(found, silent)
+
+    def instance(self, name: str, zone: str) -> Instance | None:
+        self._trouble()
+        found = next((it for it in self.world.instances(PROJECT) if (it.name, it.zone) == (name, zone)), None)
+        return found and Instance(name, zone, found.status.value, dict(found.labels), "")
 
     def give_back(self, name: str, zone: str) -> Operation | None:
         self._trouble(changes=True)

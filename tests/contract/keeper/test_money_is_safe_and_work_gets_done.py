@@ -91,6 +91,10 @@ class TroubledPool(RuleBasedStateMachine):
             self.site.threads.do_all()
         self.site.start_keeper()
 
+    @rule(times=times)
+    def the_listing_misses_machines(self, times: int) -> None:
+        self.site.cloud.overlooked = times
+
     @rule(zone=zones)
     def somebody_leaves_a_machine_with_our_label(self, zone: str) -> None:
         self.strangers += 1
