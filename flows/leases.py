@@ -1,9 +1,10 @@
 """The leases by which our runs show that they live: their names, for how long one sign of life is good, and how
 to keep one while the ledger comes and goes."""
 
-from collections.abc import Callable
-from contextlib import suppress
-from datetime import datetime, timedelta
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from infra.records import Ledger, LedgerUnreachable
@@ -35,14 +36,41 @@ class KeptLease:
         self._say = say
         self._renewed: datetime | None = None
         self._in_doubt = False
+        self._asking = threading.Lock()
 
     def still_ours(self, now: datetime) -> bool:
         """Whether nobody else can have it: take it, or renew it when that is due.
 
         A ledger that cannot be reached costs the lease only when its time is over.
         """
-        if self._renewed is not None and now - self._renewed < self._length / RENEW_EARLY:
-            return True
+        with self._asking:
+            if self._renewed is not None and now - self._renewed < self._length / RENEW_EARLY:
+                return True
+            return self._renew(now)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Renew it in a thread for as long as the block takes, however long that is busy with something else.
+
+        One that is lost is not taken again.
+        """
+        ended = threading.Event()
+
+        def keep() -> None:
+            while not ended.wait(self._length.total_seconds() / RENEW_EARLY):
+                with self._asking:
+                    if self._renewed is not None:
+                        self._renew(datetime.now(UTC))
+
+        thread = threading.Thread(target=keep, name=f"lease {self._name}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _renew(self, now: datetime) -> bool:
         try:
             ours = self._ledger.hold(self._name, self.holder, self._length.total_seconds(), now)
         except LedgerUnreachable as error:

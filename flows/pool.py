@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -22,7 +23,7 @@ from infra.machines.errors import CloudError
 from infra.machines.prices import PricesError
 from infra.pool.ends import PoolGone
 from infra.pool.hub import SCHEDULER, Hub
-from infra.pool.keeper import Keeper
+from infra.pool.keeper import Keeper, Market
 from infra.pool.market import market_of
 from infra.pool.plan import PoolPlan
 from infra.processes import ProcessDied
@@ -38,6 +39,7 @@ OPENS_WITHIN: Final = timedelta(seconds=60)
 """So long may the scheduler take to listen."""
 CLOSES_WITHIN: Final = timedelta(minutes=5)
 """So long does a keeper wait for its last machine to leave the cloud's listing; its successor goes on with that."""
+ASK_MARKET_EVERY: Final = timedelta(seconds=15)
 THREADS: Final = 8
 """Orders and returns that are sent to the cloud at the same time."""
 
@@ -81,6 +83,13 @@ def live(settings: Settings, plan: PoolPlan, ledger: Ledger, lease: KeptLease, s
     Raises PoolFailed, and Superseded when the lease is lost: then the life is left as it is, because it may be in the
     hands of another keeper by then.
     """
+    with lease.kept():
+        return _live(settings, plan, ledger, lease, say, show, tell)
+
+
+def _live(
+    settings: Settings, plan: PoolPlan, ledger: Ledger, lease: KeptLease, say: Say, show: Show, tell: Tell
+) -> str:
     try:
         cloud = Cloud.at(settings.project, endpoint(settings))
         market = market_of(settings, plan, cloud, say)
@@ -91,7 +100,7 @@ def live(settings: Settings, plan: PoolPlan, ledger: Ledger, lease: KeptLease, s
         hub, board = Hub(settings, life), Board(ledger, life.id, show, tell)
         pause = timedelta(seconds=settings.stockout_pause)
         keeper = Keeper(ledger, life, plan, market, cloud, hub, ThreadPoolExecutor(THREADS), say, pause)
-        return Pool(settings, ledger, lease, keeper, hub, board, say)
+        return Pool(settings, ledger, lease, keeper, hub, board, say, partial(market_of, settings, plan, cloud, say))
 
     pool = _adopt_or_open(ledger, lease, pool_of, say)
     end, ours = LifeEnd.FAILED, True
@@ -150,6 +159,8 @@ class Pool:
     hub: Hub
     board: Board
     say: Say
+    ask_market: Callable[[], Market]
+    _market_asked: datetime | None = None
 
     @property
     def life(self) -> Life:
@@ -165,6 +176,7 @@ class Pool:
         while self.lease.still_ours(_now()):
             try:
                 self._serve(_now())
+                self._know_the_market(_now())
                 self.keeper.step(_now())
                 self.board.keep_up(_now())
                 if guard.look(_now()):
@@ -229,6 +241,15 @@ class Pool:
             self.say(f"life {self.life.id} of the pool is open")
         elif now - self.life.opened_at > OPENS_WITHIN:
             raise StackError(f"the Dask scheduler did not listen within {OPENS_WITHIN.total_seconds():.0f} s")
+
+    def _know_the_market(self, now: datetime) -> None:
+        """Ask again where machines are offered, as long as the cloud could not say."""
+        if self.keeper.market.unknown is None:
+            return
+        self._market_asked = self._market_asked or now
+        if now - self._market_asked >= ASK_MARKET_EVERY:
+            self._market_asked = now
+            self.keeper.market = self.ask_market()
 
     def _has_work(self) -> bool:
         return bool(self.ledger.batches(open_only=True))

@@ -40,11 +40,13 @@ def spec_of(settings: Settings, plan: PoolPlan) -> MachineSpec:
 
 
 def market_of(settings: Settings, plan: PoolPlan, cloud: "Cloud", say: Callable[[str], None]) -> Market:
-    """Spec, zones and prices. Zones that do not offer such a machine are passed over, as far as the cloud says so.
+    """Spec, zones and prices. Zones that do not offer such a machine are passed over.
 
-    Raises PricesError for a price file that cannot be read.
+    If the cloud cannot say which they are, there is none, and the market says why: ask again. Raises PricesError for
+    a price file that cannot be read.
     """
     spec = spec_of(settings, plan)
+    prices = read_prices(settings.prices)
     gpu, names = spec.gpu, tuple(plan.zones)
     try:
         offered = set(cloud.zones_with(spec))
@@ -54,8 +56,7 @@ def market_of(settings: Settings, plan: PoolPlan, cloud: "Cloud", say: Callable[
         if gpu is None and names:
             gpu = cloud.gpus_of(spec.machine_type, names[0])
     except CloudError as error:
-        say(f"which zones offer {_called(spec)} cannot be asked: {error}")
-    prices = read_prices(settings.prices)
+        return Market(spec, settings.pool, (), {}, gpu, unknown=error)
     known = {name: price_of(spec.machine_type, gpu, name, prices) for name in names}
     zones = tuple(Zone(n, (p.spot if spec.spot else p.on_demand) if p else None) for n, p in known.items())
     on_demand = {name: price.on_demand for name, price in known.items() if price}

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from flows.leases import KEEPER, KeptLease
@@ -68,6 +69,12 @@ class Site:
             lambda key, _, text: self.shown.append((key, text)),
             lambda name, subject, *_: self.told.append((name, subject)),
         )
+
+    def lease_until(self) -> datetime:
+        """Until when the pool has a keeper."""
+        lease = self.ledger.lease(KEEPER)
+        assert lease is not None
+        return lease.until
 
     def batch_arrives(self) -> None:
         """Work for which a machine is rented, although nobody does it here."""

@@ -211,5 +211,17 @@ def test_a_lease_is_renewed_long_before_its_time_is_over(site: Site):
         assert not site.ledger.hold(KEEPER, "rival", 30, start + timedelta(seconds=second + 3))
 
 
+def test_a_lease_is_kept_while_its_holder_is_busy_and_not_taken_again_once_it_is_lost(site: Site):
+    lease = KeptLease(site.ledger, KEEPER, "keeper", 0.4, site.said.append)
+    assert lease.still_ours(now())
+    later = now() + timedelta(seconds=1)
+    with lease.kept():
+        eventually("it is renewed again and again", lambda: site.lease_until() > later)
+        assert site.ledger.hold(KEEPER, "rival", 30, now() + timedelta(hours=1))
+        eventually("it notices", lambda: not lease.still_ours(now()))
+        site.ledger.let_go(KEEPER, "rival")
+    assert site.ledger.lease(KEEPER) is None
+
+
 def _complaints(site: Site) -> list[str]:
     return [line for line in site.said if "Trying again" in line]
