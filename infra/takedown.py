@@ -1,12 +1,19 @@
-"""Brings the cloud and the ledger in step after every process of a stack was ended from outside."""
+"""Brings the cloud and the ledger in step after every process of a stack was ended from outside.
+
+The cloud comes first, because machines cost money and it can be asked without a ledger.
+"""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from infra.machines.cloud import Cloud
-from infra.machines.errors import CloudError
+from infra.machines.errors import CloudError, Permanent
+from infra.machines.spec import Instance
+from infra.pool.reconcile import in_doubt
 from infra.records import Ledger
+from infra.records.pool import SENT
 from infra.states import LifeEnd, MachineEnd, MachineState
 
 GONE_WITHIN = 120.0
@@ -19,44 +26,68 @@ class StillThere(Exception):
     """Machines cost money although the stack is down; the message names them and says what to do."""
 
 
-def settle(ledger: Ledger, cloud: Cloud, pool: str, say: Callable[[str], None]) -> None:
-    """Give every machine of the pool back, wait until the cloud lists none, then close the lives.
+def settle(open_ledger: Callable[[], Ledger], cloud: Cloud, pool: str, say: Callable[[str], None]) -> None:
+    """Give every machine of the pool back, wait until the cloud has none, then close the lives.
 
-    Open batches stay open: the next `up` goes on with them. Raises StillThere, and leaves the lives open then.
+    Open batches stay open: the next `up` goes on with them. Raises StillThere, and leaves the lives open then;
+    LedgerUnreachable when the machines are gone and nobody could be told.
     """
+    _clear(partial(_listed, cloud, pool), cloud, say)
+    ledger = open_ledger()
     for lease in ledger.leases():
         ledger.let_go(lease.name, lease.holder)
     for life in ledger.lives(open_only=True):
         ledger.close_life(life.id, LifeEnd.ASKED, datetime.now(UTC))
-    _clear(cloud, pool, say)
+    _clear(partial(_known, ledger, cloud), cloud, say)
     now = datetime.now(UTC)
     for life in ledger.lives(open_only=True):
         for machine in ledger.machines(life.id, open_only=True):
-            ledger.move_machine(machine.id, MachineState.TERMINATED, now, end=MachineEnd.POOL_CLOSED)
+            end, reason = MachineEnd.POOL_CLOSED, "The stack was taken down."
+            ledger.move_machine(machine.id, MachineState.TERMINATED, now, end=end, reason=reason)
         ledger.life_is_closed(life.id, now)
 
 
-def _clear(cloud: Cloud, pool: str, say: Callable[[str], None]) -> None:
+Found = tuple[Sequence[Instance], Sequence[str]]
+"""Machines that are there, and words for what may be there besides."""
+
+
+def _listed(cloud: Cloud, pool: str) -> Found:
+    listing = cloud.listing(pool)
+    silent = [f"perhaps some in {zone}, which does not answer" for zone in sorted(listing.silent_zones)]
+    return [*listing.instances.values()], silent
+
+
+def _known(ledger: Ledger, cloud: Cloud) -> Found:
+    """What the ledger knows and a listing may have missed: each is asked for by its name."""
+    rows = ledger.machines(open_only=True)
+    found = [cloud.instance(row.name, row.zone) for row in rows]
+    doubtful = [row for row in rows if row.details.get(SENT) and in_doubt(row, datetime.now(UTC))]
+    return [it for it in found if it], [f"perhaps {row.name}, whose order was never answered" for row in doubtful]
+
+
+def _clear(look: Callable[[], Found], cloud: Cloud, say: Callable[[str], None]) -> None:
     until, asked = time.monotonic() + GONE_WITHIN, dict[str, float]()
     while True:
         left, trouble = list[str](), ""
         try:
-            listing = cloud.listing(pool)
-            for name, instance in listing.instances.items():
-                left.append(f"{name} in {instance.zone}")
-                if time.monotonic() - asked.get(name, -ASK_AGAIN) >= ASK_AGAIN:
-                    asked[name] = time.monotonic()
-                    cloud.give_back(name, instance.zone)
-            left += [f"perhaps some in {zone}, which does not answer" for zone in sorted(listing.silent_zones)]
+            there, perhaps = look()
+            for instance in there:
+                left.append(f"{instance.name} in {instance.zone}")
+                if time.monotonic() - asked.get(instance.name, -ASK_AGAIN) >= ASK_AGAIN:
+                    asked[instance.name] = time.monotonic()
+                    cloud.give_back(instance.name, instance.zone)
+            left += perhaps
         except CloudError as error:
             trouble = str(error)
+            if isinstance(error, Permanent):
+                until = 0.0  # asking again is pointless
         if not left and not trouble:
             return
         say(f"giving back {len(left)} machines" if left else f"asking the cloud again: {trouble}")
         if time.monotonic() > until:
             names = ", ".join(left) or "it is not known which"
             raise StillThere(
-                f"machines could not be given back within {GONE_WITHIN:.0f} s ({names}). {trouble} They cost money: "
+                f"not every machine could be given back ({names}). {trouble} They cost money: "
                 "run `spotlift down` again, or delete them in the Google Cloud console"
             )
         time.sleep(0.25)

@@ -17,6 +17,8 @@ from flows.cli.finding import Finding
 from flows.cli.stacked import has_ledger
 from flows.cli.talk import JsonOption, StateOption, out, plain, print_json
 from infra import arrivals, stack
+from infra.brought_up import changed
+from infra.machines.prices import PricesError, read_prices
 from infra.pool.certificates import LONGEST_LIFE
 from infra.processes import marked
 from infra.records import Ledger, LedgerError
@@ -55,6 +57,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     examinations: list[Callable[[Settings], Iterator[Finding]]] = [
         _packages,
         _folders,
+        _brought_up,
+        _prices,
         _model,
         _ledger,
         _running,
@@ -102,6 +106,20 @@ def _folders(settings: Settings) -> Iterator[Finding]:
     free = shutil.disk_usage(next(path for path in (settings.state, *settings.state.parents) if path.exists())).free
     verdict: Literal["ok", "wrong"] = "ok" if free > FREE_BYTES else "wrong"
     yield Finding("disk", verdict, f"{free / 2**30:.1f} GiB free" + ("" if verdict == "ok" else ": make room"))
+
+
+def _brought_up(settings: Settings) -> Iterator[Finding]:
+    if difference := changed(settings):
+        then = "use these settings with it, or end it with `spotlift down`"
+        yield Finding("settings", "wrong", f"this stack was brought up with {difference}: {then}")
+
+
+def _prices(settings: Settings) -> Iterator[Finding]:
+    try:
+        as_of = read_prices(settings.prices).as_of
+        yield Finding("prices", "ok", f"{settings.prices or 'the shipped list'}, as of {as_of}")
+    except PricesError as error:
+        yield Finding("prices", "wrong", str(error))
 
 
 def _model(settings: Settings) -> Iterator[Finding]:

@@ -1,12 +1,15 @@
 """`spotlift up` and `spotlift down`: the local stack."""
 
 import hashlib
+import json
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -14,9 +17,16 @@ from rich.markup import escape
 from flows.cli.stacked import has_ledger
 from flows.cli.talk import StateOption, err, out, plain
 from infra import stack
+from infra.brought_up import as_brought_up, changed, forget, remember
+from infra.machines.errors import CloudError
 from infra.settings import Settings, read_settings
 
+if TYPE_CHECKING:  # Prefect and the tables take seconds to import
+    from flows.runs import Runs
+    from infra.records.tables import Lease
+
 DEPLOY_DEADLINE = 180.0
+WATCHER_DEADLINE = 120.0
 
 
 def add_to(app: typer.Typer) -> None:
@@ -53,7 +63,10 @@ def down(state: StateOption = None) -> None:
     from infra.records import Ledger
     from infra.takedown import settle
 
-    settings = read_settings(state=state)
+    asked = read_settings(state=state)
+    settings = as_brought_up(asked)
+    if difference := changed(asked):
+        err.print(f"The stack was brought up with {difference}: that is what is taken down.", markup=False)
     with err.status("ending the stack") as status:
         try:
             lived = stack.stop_work(settings)
@@ -61,13 +74,14 @@ def down(state: StateOption = None) -> None:
                 stack.start_emulator(settings)  # if it died, it ends the machines that it left when it comes up again
             if has_ledger(settings):  # else there never was one: nothing to settle
                 settle(
-                    Ledger(settings.ledger_url),
+                    partial(Ledger, settings.ledger_url),
                     Cloud.at(settings.project, stack.endpoint(settings)),
                     settings.pool,
                     status.update,
                 )
             with suppress(ServerUnreachable):  # it had died; the next `up` finds out
                 Runs.of(settings).declare_taken_down()
+            forget(settings)
         finally:  # whatever went wrong: `down` leaves nothing running
             stack.stop_server(settings)
     out.print("The stack is down." if lived else "The stack was not up; nothing to do.")
@@ -75,14 +89,22 @@ def down(state: StateOption = None) -> None:
 
 def bring_up(settings: Settings) -> None:
     """Folders, ledger, server, deployments, control worker: each started or mended if need be."""
-    from flows.runs import SPOT_POOL, WATCH_INBOX, Runs
+    from flows.leases import WATCHER
+    from flows.runs import WATCH_INBOX, Runs
     from infra.pool.plan import PoolPlan
     from infra.records import Ledger
 
+    if (difference := changed(settings)) and _is_in_use(as_brought_up(settings)):
+        raise stack.StackError(
+            f"this stack was brought up with {difference}, and may have machines there: "
+            "`spotlift down` gives them back, then bring it up anew"
+        )
+    _check_the_cloud(settings)
     _make_folders(settings)
     with err.status("preparing the ledger") as status:
         ledger = Ledger(settings.ledger_url)
         ledger.migrate()
+        remember(settings)
         status.update("starting the Prefect server")
         at = stack.start_server(settings, say=lambda _: None)
         runs = Runs.of(settings)
@@ -90,7 +112,7 @@ def bring_up(settings: Settings) -> None:
         runs.ensure_work_pool(stack.CONTROL_POOL, "Always on: the watcher, the keeper of the pool")
         runs.ensure_work_pool(stack.GPU_POOL, "Has workers and machines only while there is work")
         _deploy(settings, at, runs.missing())
-        runs.set_parameters(SPOT_POOL, {"plan": PoolPlan.of(settings).model_dump(mode="json")})
+        _offer_the_plan(settings, runs, {"plan": PoolPlan.of(settings).model_dump(mode="json")})
         if settings.cloud == "emulator":
             status.update("starting the emulator of Compute Engine")
             stack.start_emulator(settings)
@@ -102,6 +124,52 @@ def bring_up(settings: Settings) -> None:
             stack.start_control_worker(settings)
         if not runs.living(WATCH_INBOX):
             runs.start(WATCH_INBOX)
+        status.update("waiting for the watcher of the inbox")
+        _wait_for_the_watcher(settings, lambda: ledger.lease(WATCHER))
+
+
+def _is_in_use(settings: Settings) -> bool:
+    """Whether the stack runs, or a life of its pool is not closed. Raises LedgerError."""
+    from infra.records import Ledger
+
+    if any(stack.state_of(settings).values()):
+        return True
+    return has_ledger(settings) and bool(Ledger(settings.ledger_url).lives(open_only=True))
+
+
+def _wait_for_the_watcher(settings: Settings, watcher: "Callable[[], Lease | None]") -> None:
+    """Wait until the inbox is watched: a server that has just started takes its time. Raises StackError."""
+    processes = stack.stack_processes(settings)
+
+    def watched() -> bool:
+        lease = watcher()
+        return lease is not None and lease.until > datetime.now(UTC)
+
+    stack.wait_for(watched, processes, stack.CONTROL_WORKER, "the watcher of the inbox", WATCHER_DEADLINE)
+
+
+def _check_the_cloud(settings: Settings) -> None:
+    """See early what would keep every life of the pool from opening: prices, and who we are. Raises StackError."""
+    from infra.machines.prices import PricesError, read_prices
+
+    try:
+        read_prices(settings.prices)
+        if settings.cloud == "google":
+            from infra.machines.cloud import Cloud
+
+            Cloud.at(settings.project).close()
+    except (PricesError, CloudError) as error:
+        raise stack.StackError(str(error)) from error
+
+
+def _offer_the_plan(settings: Settings, runs: "Runs", parameters: dict[str, Any]) -> None:
+    """Let the form of spot-pool begin with the plan of the settings; what people saved in the UI since stays."""
+    from flows.runs import SPOT_POOL
+
+    stamp, wanted = settings.state / "prefect" / "offered-plan.json", json.dumps(parameters)
+    if not stamp.exists() or stamp.read_text() != wanted:
+        runs.set_parameters(SPOT_POOL, parameters)
+        stamp.write_text(wanted)
 
 
 def _make_folders(settings: Settings) -> None:
@@ -124,6 +192,7 @@ def _deploy(settings: Settings, at: stack.Address, missing: list[str]) -> None:
     """Register the deployments of prefect.yaml, unless the server has them all, from this very file."""
     file = prefect_yaml()
     stamp = settings.state / "prefect" / "deployed"
+    offered = settings.state / "prefect" / "offered-plan.json"
     wanted = hashlib.sha256(file.read_bytes()).hexdigest()
     if not missing and stamp.exists() and stamp.read_text() == wanted:
         return
@@ -141,6 +210,7 @@ def _deploy(settings: Settings, at: stack.Address, missing: list[str]) -> None:
             f"the flows could not be registered at {at.api}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
         )
     stamp.write_text(wanted)
+    offered.unlink(missing_ok=True)  # the form is as prefect.yaml has it
 
 
 def prefect_yaml() -> Path:

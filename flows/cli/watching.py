@@ -22,7 +22,7 @@ from infra.settings import Settings
 from infra.states import OPEN_BATCHES, BatchState
 
 LOOK_EVERY = 0.25
-PICKED_UP_WITHIN = 60.0
+PICKED_UP_WITHIN = 180.0
 """Seconds within which a complete batch in the inbox must be taken, or something is wrong."""
 
 
