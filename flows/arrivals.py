@@ -93,6 +93,7 @@ class Watcher:
     say: Callable[[str], None]
     taken: int = 0
     said: set[str] = field(default_factory=set)
+    calls: "Calls" = field(default_factory=lambda: Calls())
 
     def look_as(self, holder: str, now: datetime) -> bool:
         """Do everything that is due now; False when somebody else watches.
@@ -179,9 +180,10 @@ class Watcher:
             if batch.flow_run_id:
                 self.runs.cancel(batch.flow_run_id, "the batch was cancelled")
         elif care is Care.NO_POOL:
+            why = self.runs.why_failed(SPOT_POOL) or "the latest run of spot-pool says why"
             message = (
-                f"the pool did not open within {self.settings.capacity_deadline:.0f} s: the latest run of spot-pool "
-                f"says why. Nothing is lost: mend that, then `spotlift retry {batch.name}`"
+                f"the pool did not open within {self.settings.capacity_deadline:.0f} s: {why}. Nothing is lost: mend "
+                f"that, then `spotlift retry {batch.name}`"
             )
             self.ledger.fail(batch.id, BatchEnd.NO_CAPACITY, message, now)
             if batch.flow_run_id:
@@ -223,7 +225,10 @@ class Watcher:
             if not self._has_ended(lease.holder):
                 return
             self.ledger.let_go(KEEPER, lease.holder)  # its process died: nobody will renew it
-        if (pause := keeper_pause(self.ledger.lives())) is not None and now < pause:
+        lives = self.ledger.lives()
+        if (pause := keeper_pause(lives)) is not None and now < pause:
+            return
+        if not self.calls.may_call(lives[-1].id if lives else None, now):
             return
         for run in self.runs.living(SPOT_POOL):
             began = since(run)
@@ -232,6 +237,7 @@ class Watcher:
             else:
                 return
         self.runs.start(SPOT_POOL)
+        self.calls.called(now)
         self.say("calling for a keeper of the pool")
 
     def _has_ended(self, run_id: str) -> bool:
@@ -250,6 +256,27 @@ def keeper_pause(lives: Sequence[Life]) -> datetime | None:
         return None
     pause: timedelta = FIRST_KEEPER_PAUSE * 2.0 ** min(len(failed) - 1, 10)
     return failed[0].closed_at + min(pause, LONGEST_KEEPER_PAUSE)
+
+
+@dataclass
+class Calls:
+    """How often a keeper was called since the last life began: one that fails before that leaves no other trace."""
+
+    life: int | None = None
+    in_vain: int = 0
+    last: datetime | None = None
+
+    def may_call(self, newest_life: int | None, now: datetime) -> bool:
+        """Whether it is time to call again: at once for the first time, then after a pause that doubles."""
+        if newest_life != self.life:
+            self.life, self.in_vain = newest_life, 0
+        if self.last is None or not self.in_vain:
+            return True
+        pause: timedelta = FIRST_KEEPER_PAUSE * 2.0 ** min(self.in_vain - 1, 10)
+        return now - self.last >= min(pause, LONGEST_KEEPER_PAUSE)
+
+    def called(self, now: datetime) -> None:
+        self.in_vain, self.last = self.in_vain + 1, now
 
 
 _SAID = {

@@ -24,7 +24,7 @@ from flows.runs import Runs
 from infra.pool.bill import bill, markdown
 from infra.pool.books import as_rented
 from infra.records import Ledger, LedgerUnreachable
-from infra.records.tables import Event
+from infra.records.tables import Event, Life
 from infra.stack import GPU_POOL
 from infra.states import MachineState
 
@@ -37,8 +37,11 @@ LONGEST_DIARY: Final = 500
 """Lines that are shown; the ledger has them all."""
 ABOUT: Final = "Has a worker and machines only while there is work."
 
-Show = Callable[[str, str, str], None]
-"""Shows Markdown under a key, with a description; again under the same key replaces it."""
+TOLD: Final = "told"
+"""Detail of a life: the last event of it that Prefect was told of, so that its next keeper does not tell it again."""
+
+Show = Callable[[str, str, str], bool]
+"""Shows Markdown under a key, with a description; again under the same key replaces it. False: not this time."""
 Tell = Callable[[str, str, Mapping[str, str], datetime], None]
 """Tells of an event: its name, the machine or life that it is about, details, and when it happened."""
 
@@ -48,7 +51,7 @@ class Board:
     """Keeps what people see of one life in step with the ledger."""
 
     ledger: Ledger
-    life_id: int
+    life: Life
     show: Show
     tell: Tell
     _diary: deque[str] = field(default_factory=lambda: deque(maxlen=LONGEST_DIARY))
@@ -75,35 +78,40 @@ class Board:
     def _write(self, now: datetime) -> None:
         try:
             self._write_diary()
-            machines = self.ledger.machines(self.life_id)
-            worked, lost = self.ledger.worked_seconds(self.life_id), dict[str, float]()
-            for name, seconds in self.ledger.lost_attempts(self.life_id):
+            machines = self.ledger.machines(self.life.id)
+            worked, lost = self.ledger.worked_seconds(self.life.id), dict[str, float]()
+            for name, seconds in self.ledger.lost_attempts(self.life.id):
                 lost[name] = lost.get(name, 0.0) + seconds
+            waits = self.ledger.life(self.life.id).details.get("waits", "")
         except LedgerUnreachable:
             return  # the keeper says so, and the next time all of it is told
         rented = [as_rented(m, worked.get(m.name, 0.0), lost.get(m.name, 0.0)) for m in machines]
         living = [machine for machine in machines if machine.state is not MachineState.TERMINATED]
-        self._put("pool", "", status_line(living, self.ledger.life(self.life_id).details.get("waits", "")))
+        self._put("pool", "", status_line(living, waits))
         table = machines_table(machines)
         if self._billed is None or now - self._billed >= BILL_EVERY or table != self._shown.get("machines"):
             self._billed = now
-            self._put("bill", f"What life {self.life_id} of the pool has cost so far", markdown(bill(rented, now)))
-        self._put("machines", f"Machines of life {self.life_id} of the pool", table)
+            self._put("bill", f"What life {self.life.id} of the pool has cost so far", markdown(bill(rented, now)))
+        self._put("machines", f"Machines of life {self.life.id} of the pool", table)
 
     def _write_diary(self) -> None:
-        while news := self.ledger.events(self._last, life_id=self.life_id):
+        while news := self.ledger.events(self._last, life_id=self.life.id):
             self._last = news[-1].id
             self._diary.extend(map(_row, news))
+            told = int(self.life.details.get(TOLD, 0))
             for event in news:
-                if (name := event_name(event)) is not None:
+                if event.id > told and (name := event_name(event)) is not None:
                     self.tell(name, _subject(event), _details(event), event.at)
+            if self._last > told:
+                self.life = self.ledger.life_knows(self.life.id, {TOLD: self._last})
         lines = ["| time (UTC) | what happened |", "| --- | --- |", *self._diary]
-        self._put("diary", f"Diary of life {self.life_id} of the pool", "\n".join(lines))
+        self._put("diary", f"Diary of life {self.life.id} of the pool", "\n".join(lines))
 
     def _put(self, what: str, description: str, markdown: str) -> None:
         if self._shown.get(what) != markdown:
-            self.show(what if what == "pool" else f"pool-life-{self.life_id}-{what}", description, markdown)
-            self._shown[what] = markdown
+            key = what if what == "pool" else f"pool-life-{self.life.id}-{what}"
+            if self.show(key, description, markdown):
+                self._shown[what] = markdown
 
 
 def _subject(event: Event) -> str:
@@ -133,8 +141,8 @@ class Wall:
     say: Callable[[str], None]
     _ids: dict[str, UUID] = field(default_factory=dict)
 
-    def show(self, key: str, description: str, markdown: str) -> None:
-        """Make the artifact or bring it up to date; the key `pool` stands for the work pool itself."""
+    def show(self, key: str, description: str, markdown: str) -> bool:
+        """Make the artifact or bring it up to date, if possible; the key `pool` stands for the work pool itself."""
         try:
             with (
                 temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
@@ -151,3 +159,5 @@ class Wall:
                     self._ids[key] = client.create_artifact(new).id
         except (httpx.HTTPError, PrefectException) as error:
             self.say(f"{key} cannot be shown: {error}")
+            return False
+        return True

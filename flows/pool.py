@@ -1,18 +1,19 @@
 """One life of the pool: rent machines while there is work, keep them, give them back, and say what it cost."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from prefect import flow, get_run_logger
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import State, StateType
 from prefect.runtime import flow_run
+from prefect.states import Failed
 
 from flows.board import Board, Show, Tell, Wall, tell_prefect
 from flows.guard import Guard
@@ -21,6 +22,7 @@ from flows.runs import PROCESS_BATCH, Runs, ServerUnreachable
 from infra.machines.cloud import Cloud
 from infra.machines.errors import CloudError
 from infra.machines.prices import PricesError
+from infra.pool.certificates import LONGEST_LIFE
 from infra.pool.ends import PoolGone
 from infra.pool.hub import SCHEDULER, Hub
 from infra.pool.keeper import Keeper, Market
@@ -39,6 +41,9 @@ OPENS_WITHIN: Final = timedelta(seconds=60)
 """So long may the scheduler take to listen."""
 CLOSES_WITHIN: Final = timedelta(minutes=5)
 """So long does a keeper wait for its last machine to leave the cloud's listing; its successor goes on with that."""
+LAST_DAY: Final = timedelta(hours=24)
+LAST_HOUR: Final = timedelta(hours=1)
+"""Before the certificates of a life end."""
 ASK_MARKET_EVERY: Final = timedelta(seconds=15)
 THREADS: Final = 8
 """Orders and returns that are sent to the cloud at the same time."""
@@ -55,7 +60,7 @@ class Superseded(Exception):
 
 
 @flow(name="spot-pool", flow_run_name="pool life", retries=0)
-def spot_pool(plan: PoolPlan | None = None) -> str:
+def spot_pool(plan: PoolPlan | None = None) -> str | State[Any]:
     """One life of the pool. Ends when there has been no work for the whole idle window; returns why it ended.
 
     Args:
@@ -73,6 +78,8 @@ def spot_pool(plan: PoolPlan | None = None) -> str:
         return live(settings, plan or PoolPlan.of(settings), ledger, lease, say, show, tell_prefect)
     except Superseded:
         return "the lease was lost: the life of the pool is left to another keeper"
+    except PoolFailed as error:
+        return Failed(message=str(error))
     finally:
         lease.let_go()
 
@@ -97,12 +104,14 @@ def _live(
         raise PoolFailed(str(error)) from error
 
     def pool_of(life: Life) -> Pool:
-        hub, board = Hub(settings, life), Board(ledger, life.id, show, tell)
+        hub, board = Hub(settings, life), Board(ledger, life, show, tell)
         pause = timedelta(seconds=settings.stockout_pause)
         keeper = Keeper(ledger, life, plan, market, cloud, hub, ThreadPoolExecutor(THREADS), say, pause)
         return Pool(settings, ledger, lease, keeper, hub, board, say, partial(market_of, settings, plan, cloud, say))
 
-    pool = _adopt_or_open(ledger, lease, pool_of, say)
+    where = {"cloud": settings.cloud, "project": settings.project, "pool": settings.pool}
+    gpus = market.gpu.count if market.gpu else plan.gpus
+    pool = _adopt_or_open(ledger, lease, pool_of, say, where, {"machines": plan.machines, "gpus": gpus})
     end, ours = LifeEnd.FAILED, True
     try:
         end = pool.keep()
@@ -113,27 +122,52 @@ def _live(
     except (StackError, ProcessDied, PoolGone) as error:
         raise PoolFailed(str(error)) from error
     finally:  # also when this run is told to end: machines must not outlive their keeper
-        if ours:
+        if ours and lease.still_ours(_now()):
             pool.close(end)
         else:
             pool.leave()
 
 
-def _adopt_or_open(ledger: Ledger, lease: KeptLease, pool_of: "Callable[[Life], Pool]", say: Say) -> "Pool":
-    """A new life; or the one that a dead keeper left, if its scheduler and its machines may still serve."""
+def _adopt_or_open(
+    ledger: Ledger,
+    lease: KeptLease,
+    pool_of: "Callable[[Life], Pool]",
+    say: Say,
+    where: Mapping[str, str],
+    size: Mapping[str, int],
+) -> "Pool":
+    """A new life; or the one that a dead keeper left, if its scheduler and its machines may still serve.
+
+    `where` it rents and how large it may be stand in its row. Raises PoolFailed when a life was opened elsewhere.
+    """
     for old in ledger.lives(open_only=True):
+        if elsewhere := {
+            name: old.details[name] for name in where if old.details.get(name, where[name]) != where[name]
+        }:
+            there = ", ".join(f"{name} = {value}" for name, value in elsewhere.items())
+            raise PoolFailed(
+                f"life {old.id} of the pool was opened with {there}, and its machines are there: `spotlift down` and "
+                "`spotlift up` with these settings give them back"
+            )
         pool = pool_of(old)
         if old.state is not LifeState.CLOSING and pool.hub.is_alive():
             say(f"life {old.id} of the pool goes on with this keeper")
+            pool.keeper.life = ledger.life_knows(old.id, dict(size))
             return pool
         say(f"life {old.id} of the pool cannot go on: it is closed, and another one begins")
         pool.close(LifeEnd.REPLACED)
         if not lease.still_ours(_now()):
             raise Superseded
-    life = ledger.open_life(_now(), flow_run_id=lease.holder)
+    life = ledger.open_life(_now(), flow_run_id=lease.holder, details={**where, **size})
     if life is None:
         raise PoolFailed("another life of the pool was opened at this moment; this run is not needed")
     return pool_of(life)
+
+
+def is_too_old(life: Life, works: bool, now: datetime) -> bool:
+    """Whether a life must end before its certificates do: if possible at a moment when no machine works."""
+    left = life.opened_at + LONGEST_LIFE - now
+    return left < (LAST_HOUR if works else LAST_DAY)
 
 
 @dataclass
@@ -186,6 +220,9 @@ class Pool:
                     self._stop_taking()
                     if not self._has_work():
                         return LifeEnd.IDLE
+                if is_too_old(self.life, self.keeper.works(), _now()):
+                    self.say(f"life {self.life.id} of the pool is as old as its certificates allow; another one begins")
+                    return LifeEnd.REPLACED
             except LedgerUnreachable as error:
                 self.lease.doubt(error)
             time.sleep(LOOK_EVERY)
@@ -219,6 +256,7 @@ class Pool:
         self.hub.stop()
         self.ledger.life_is_closed(self.life.id, _now())
         self.hub.remove()
+        self._let_go_of_taken_runs()
         self.board.last(_now())
         self.say(f"life {self.life.id} of the pool is closed ({end}); every machine was given back")
 
@@ -257,6 +295,10 @@ class Pool:
     def _stop_taking(self) -> None:
         """End the worker before its machines, so that it takes no batch that arrives while the pool closes."""
         self.hub.processes.stop([WORKER])
+        self._let_go_of_taken_runs()
+
+    def _let_go_of_taken_runs(self) -> None:
+        """Say of batches' runs that our worker has taken and not begun that they never will: others begin at once."""
         runs = Runs.of(self.settings)
         with suppress(ServerUnreachable):  # then the watcher finds out by itself, but later
             for run in runs.living(PROCESS_BATCH):

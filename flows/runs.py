@@ -102,6 +102,12 @@ class Runs:
             found = client.read_flow_runs(flow_run_filter=begun, sort=newest, limit=1, **_of(deployment))
         return found[0] if found else None
 
+    def why_failed(self, deployment: str) -> str:
+        """What the latest run of a deployment said when it failed; empty if it did not fail."""
+        run = self.latest(deployment)
+        failed = run is not None and run.state is not None and run.state.is_failed()
+        return (run.state.message or "").rstrip(".") if failed and run is not None and run.state is not None else ""
+
     def missing(self) -> list[str]:
         """Which of our deployments the server does not know, or can run nowhere because their work pool is gone."""
         with self._server() as client:

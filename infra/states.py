@@ -295,7 +295,7 @@ WAYS_OUT: Final[Mapping[type[State], Mapping[State, str]]] = {
         AttemptState.OPEN: "image_deadline after its last news, capacity_deadline without any; superseded by a restart",
     },
     MachineState: {
-        MachineState.REQUESTED: "the order is repeated until reconcile.ORDER_DEADLINE; boot_deadline",
+        MachineState.REQUESTED: "the order is repeated for reconcile.ORDER_DEADLINE, then IN_DOUBT_FOR; boot_deadline",
         MachineState.PROVISIONING: "given back at its boot_deadline",
         MachineState.STAGING: "given back at its boot_deadline",
         MachineState.RUNNING: "boot_deadline, idle_window, policy.MISSED_FOR; its own watchdog; max_run",
@@ -303,7 +303,7 @@ WAYS_OUT: Final[Mapping[type[State], Mapping[State, str]]] = {
     },
     LifeState: {
         LifeState.OPENING: "fails after pool.OPENS_WITHIN; when its keeper dies, the next one adopts or closes it",
-        LifeState.OPEN: "the idle window; when its scheduler dies it fails",
+        LifeState.OPEN: "the idle window, the end of its certificates; when its scheduler dies it fails",
         LifeState.CLOSING: "its machines are given back; after pool.CLOSES_WITHIN the next keeper goes on with that",
     },
 }

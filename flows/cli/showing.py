@@ -15,7 +15,7 @@ from flows.spans import clock
 from infra import stack
 from infra.machines.errors import CloudError
 from infra.machines.spec import Listing
-from infra.pool.bill import line_of, spent
+from infra.pool.bill import dollars, line_of, spent
 from infra.pool.books import as_rented
 from infra.pool.reconcile import unknown
 from infra.records import Batch, Ledger
@@ -98,10 +98,10 @@ def machines(
     if not rows:
         out.print("No machine is rented" + ("." if waits else ": there is no work."))
         return
-    _print_machines(rows, cloud, now)
+    _print_machines(settings, rows, cloud, now)
 
 
-def _print_machines(rows: list[Machine], cloud: dict[str, str], now: datetime) -> None:
+def _print_machines(settings: Settings, rows: list[Machine], cloud: dict[str, str], now: datetime) -> None:
     table = Table(
         "machine", "zone", "type", "ledger", "cloud", "asked for", "checked in", "cost", "why it ended",
         box=None, header_style="dim",
@@ -117,13 +117,18 @@ def _print_machines(rows: list[Machine], cloud: dict[str, str], now: datetime) -
         cells = row.zone, kind, row.state, cloud[row.name], _when(row.requested_at), booted, price, escape(why)
         table.add_row(row.name, *cells)
     out.print(table)
-    out.print(f"${total:.4f} so far, at the prices of the shipped list; emulated machines cost nothing.")
+    prices = f"at the prices of {settings.prices or 'the shipped list'}"
+    if settings.cloud == "emulator":
+        prices += "; emulated machines cost nothing"
+    out.print(f"{dollars(total)} so far, {prices}.", markup=False)
 
 
 def _listing(settings: Settings) -> tuple[Listing | None, str]:
     """What the cloud lists, or why it does not."""
     from infra.machines.cloud import Cloud  # Google's client takes a second to import, and few commands need it
 
+    if settings.cloud == "emulator" and not stack.state_of(settings)[stack.EMULATOR]:
+        return None, "the emulator does not run; `spotlift up` starts it"
     try:
         return Cloud.at(settings.project, stack.endpoint(settings)).listing(settings.pool), ""
     except CloudError as error:
@@ -160,7 +165,7 @@ def _pool(ledger: Ledger) -> str:
     life, now = ledger.current_life(), datetime.now(UTC)
     said = status_line(ledger.machines(open_only=True), life.details.get("waits", "") if life else "")
     day = spent([as_rented(machine) for machine in ledger.machines_since(now - DAY)], now - DAY, now)
-    return f"{said} ${day:.2f} within 24 hours." if day else said
+    return f"{said} {dollars(day)} within 24 hours." if day else said
 
 
 def _print_batch(settings: Settings, ledger: Ledger, row: Batch) -> None:
@@ -198,9 +203,20 @@ def _next(settings: Settings, ledger: Ledger, row: Batch) -> str:
     if row.state is BatchState.ARRIVED or row.state is BatchState.REGISTERED:
         life = ledger.current_life()
         if life is None:
-            return "waits for machines"
+            why = _why_no_pool(settings)
+            return f"waits for machines; the pool does not open: {why}" if why else "waits for machines"
         return f"waits for machines: {life.details['waits']}" if life.details.get("waits") else "machines are starting"
     return row.message
+
+
+def _why_no_pool(settings: Settings) -> str:
+    """What the last run that was to keep the pool said when it failed, if it did."""
+    from flows.runs import SPOT_POOL, Runs, ServerUnreachable  # it takes a second to import Prefect
+
+    try:
+        return Runs.of(settings).why_failed(SPOT_POOL)
+    except ServerUnreachable:
+        return ""
 
 
 def _details(ledger: Ledger, row: Batch) -> dict[str, Any]:

@@ -135,13 +135,17 @@ class Keeper:
             return False
         listing, _, machines = seen
         for machine in machines:
-            self._stop(machine, Return(machine.name, MachineEnd.POOL_CLOSED, ""), now)
+            self._stop(machine, Return(machine.name, MachineEnd.POOL_CLOSED, "The life of its pool ended."), now)
         self._act(listing, now)
         return not machines and not self._busy and not self._ours(listing)
 
     def idle_window(self) -> timedelta:
         """As the plan says; `auto` follows from how long machines took to boot."""
         return self._limits(self.ledger.machines_since(datetime.now(UTC) - DAY)).idle_window
+
+    def works(self) -> bool:
+        """Whether some machine had work when the scheduler was last asked."""
+        return any(self._at_work.values())
 
     def clear_cloud(self) -> None:
         """Give back what the cloud lists of this life without asking the ledger, which may be out of reach.

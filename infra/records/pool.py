@@ -59,6 +59,13 @@ class LifeVerbs(Verbs):
             _tell_life(session, life, now, scheduler_address=scheduler_address)
             return life
 
+    def life_knows(self, life_id: int, details: dict[str, Any]) -> Life:
+        """Add details to those that are known; the life."""
+        with self._database.writing() as session:
+            life = get(session, Life, life_id)
+            life.details = {**life.details, **details}
+            return life
+
     def close_life(self, life_id: int, end: LifeEnd, now: datetime) -> Life:
         """CLOSING: nothing is rented for it any more. Harmless when done twice; the first end stays."""
         with self._database.writing() as session:

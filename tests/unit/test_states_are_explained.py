@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.states import MOVES
+from infra.states import MOVES, WAYS_OUT
 
 PAGE = Path(__file__).parents[2] / "docs" / "ledger.md"
 
@@ -25,6 +25,18 @@ def test_a_diagram_shows_the_moves_of_the_table(kind: type) -> None:
 
 def test_there_is_no_other_diagram() -> None:
     assert len(diagrams()) == len(MOVES)
+
+
+def test_the_page_tells_for_every_state_that_is_not_final_who_moves_it_on() -> None:
+    table = PAGE.read_text(encoding="utf-8").partition("| of a | state |")[2].partition("\n\n")[0]
+    told, kind = set[tuple[str, str]](), ""
+    for row in table.splitlines()[2:]:
+        first, states, how = (cell.strip() for cell in row.strip("|").split("|", 2))
+        kind = first or kind
+        told |= {(kind, state.strip()) for state in states.split(",")}
+        assert len(how) > 10
+    names = {f"{it.__name__.removesuffix('State')}".lower(): ways for it, ways in WAYS_OUT.items()}
+    assert told == {(name, str(state)) for name, ways in names.items() for state in ways}
 
 
 def test_mermaid_can_draw_what_is_said_on_the_arrows() -> None:

@@ -66,9 +66,13 @@ class Site:
             self.ledger,
             lease,
             self.said.append,
-            lambda key, _, text: self.shown.append((key, text)),
+            self.show,
             lambda name, subject, *_: self.told.append((name, subject)),
         )
+
+    def show(self, key: str, _: str, text: str) -> bool:
+        self.shown.append((key, text))
+        return True
 
     def lease_until(self) -> datetime:
         """Until when the pool has a keeper."""

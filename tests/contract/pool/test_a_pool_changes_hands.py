@@ -57,6 +57,14 @@ def test_a_keeper_that_lost_its_lease_leaves_the_life_to_its_successor(site: Sit
     assert [row.end for row in site.ledger.lives()] == [LifeEnd.IDLE]
 
 
+def test_a_life_that_was_opened_elsewhere_is_not_taken_over(site: Site):
+    life = site.ledger.open_life(now(), details={"cloud": "google", "project": "theirs"})
+    assert life is not None
+    with pytest.raises(PoolFailed, match="opened with cloud = google, project = theirs, and its machines are there"):
+        site.keep("keeper")
+    assert site.ledger.life(life.id).state is LifeState.OPENING
+
+
 def test_a_life_whose_scheduler_died_with_its_keeper_is_closed_and_another_begins(site: Site, beside: Callable):
     site.idle_window = LONG
     site.batch_arrives()
