@@ -33,9 +33,11 @@ from workers.chunk import WrongModel
 from workers.model import ModelError
 
 PULSE: Final = 0.5
-TASK_RUNNER: TaskRunner[PrefectFuture[Any]] = cast(Any, ThreadPoolTaskRunner(max_workers=64))
+MOST_CHUNKS: Final = 1024
+"""Chunks that are out at the same time; each has a thread that waits for it."""
+TASK_RUNNER: TaskRunner[PrefectFuture[Any]] = cast(Any, ThreadPoolTaskRunner(max_workers=MOST_CHUNKS))
 EXTRA_CHUNKS: Final = 1
-"""Chunks that wait at the scheduler beyond one per machine, so that no machine waits for the next."""
+"""Chunks that wait at the scheduler beyond one per GPU, so that no machine waits for the next."""
 
 
 def run_name() -> str:
@@ -167,21 +169,23 @@ def report(work: Enhancing, remark: str, survey: Survey) -> str:
 
 
 def work_off(work: Enhancing, ready: State[Any]) -> list[PrefectFuture[Any]]:
-    """Send out every open chunk, a few more at a time than there are machines; wait for all of them.
+    """Send out every open chunk, a few more at a time than there are GPUs at that time; wait for all of them.
 
     Raises what a chunk raised for good, or Stopped.
     """
-    room = threading.Semaphore(work.settings.machines + EXTRA_CHUNKS)
+    ended = threading.Semaphore(0)
+    out = 0
     send = enhance.with_options(retries=work.settings.attempts, retry_delay_seconds=0)
     sent: list[PrefectFuture[Any]] = []
     for chunk in work.ledger.chunks(work.batch.id, open_only=True):
-        while not room.acquire(timeout=PULSE):
-            if work.stop.is_set():
-                break
+        while not work.stop.is_set() and out >= min(max(work.places(), 1) + EXTRA_CHUNKS, MOST_CHUNKS):
+            if ended.acquire(timeout=PULSE):
+                out -= 1
         if work.stop.is_set() or any(future.state.is_failed() for future in sent):
             break
         sent.append(send.submit(work, chunk, chunk.number, return_state=False, wait_for=[ready]))
-        sent[-1].add_done_callback(lambda _: room.release())
+        sent[-1].add_done_callback(lambda _: ended.release())
+        out += 1
     for future in sent:
         future.wait()
     if work.stop.is_set():

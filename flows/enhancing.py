@@ -128,6 +128,14 @@ class Enhancing:
         self._life = life.id
         return self._client
 
+    def places(self) -> int:
+        """How many chunks the machines that are there can work on at the same time."""
+        client = self._client
+        try:
+            return dispatch.places_of(client) if client is not None else 0
+        except (OSError, TimeoutError):
+            return 0
+
     def losses_of(self, chunk: Chunk) -> list[str]:
         """Why the attempts of a chunk in this run were not the last, in order."""
         return self._losses.get(chunk.id, [])
@@ -153,7 +161,7 @@ class Enhancing:
         end, hand = AttemptEnd.FAILED, Hand()
         self._hands[attempt.id] = hand
         try:
-            result = self._send(client, attempt.id, missing, hand)
+            result = self._send(client, attempt.id, missing, hand, again=attempt.number > 1)
             self.flush()
             self._record(attempt.id, [_outcome(vars(outcome)) for outcome in result.outcomes])
             end = AttemptEnd.PREEMPTED if result.left else AttemptEnd.FINISHED
@@ -207,7 +215,7 @@ class Enhancing:
         with self._connecting:
             self._forget_client()
 
-    def _send(self, client: Client, attempt: int, missing: list[Image], hand: Hand) -> ChunkResult:
+    def _send(self, client: Client, attempt: int, missing: list[Image], hand: Hand, *, again: bool) -> ChunkResult:
         result = dispatch.wait_for(
             client,
             machine_side.run,
@@ -216,6 +224,7 @@ class Enhancing:
             last_news=lambda: hand.news,
             patience=self.settings.image_deadline,
             queue_patience=self.settings.capacity_deadline,
+            priority=1 if again else 0,  # it has waited before
         )
         if not isinstance(result, ChunkResult):
             raise TypeError(f"a machine answered with {type(result).__name__} instead of the result of a chunk")
@@ -308,8 +317,7 @@ class Enhancing:
 
     def _forget_client(self) -> None:
         if self._client is not None:
-            with suppress(OSError, TimeoutError):
-                self._client.close(timeout=2)
+            dispatch.disconnect(self._client)
         self._client = None
 
     def _no_capacity(self) -> NoCapacity:

@@ -63,7 +63,9 @@ def register(ledger: Ledger, settings: Settings, batch: Batch, now: datetime) ->
     batch = ledger.revise(batch.id, fingerprint=arrival.fingerprint, **vars(wish), now=now)
     images = _images(survey, known, batch.output_format)
     todo = [(image.name, _pixels(image)) for image in images if not _is_done(known.get(image.name))]
-    chunks = cut(todo, ledger.speed(batch.model), settings.chunk_seconds, settings.machines)
+    life = ledger.current_life()
+    gpus = 1 if life is None else life.details.get("machines", settings.machines) * life.details.get("gpus", 1)
+    chunks = cut(todo, ledger.speed(batch.model), settings.chunk_seconds, settings.machines, gpus)
     checksum = model_checksum(batch.model, batch.scale)
     if batch.model not in shipped():
         LocalStore(settings.work_folder).upload(model_file(batch.model), model_key(checksum))

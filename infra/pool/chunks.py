@@ -13,16 +13,23 @@ ROUNDS_PER_MACHINE = 2
 
 
 def cut(
-    images: Sequence[tuple[str, int]], pixels_per_second: float | None, seconds: float, machines: int
+    images: Sequence[tuple[str, int]],
+    pixels_per_second: float | None,
+    seconds: float,
+    machines: int,
+    most_machines: int | None = None,
 ) -> list[NewChunk]:
     """Cut images, given as (name, pixels) and kept in order, into chunks of about `seconds` of work each.
 
-    `pixels_per_second` is the measured speed of one machine, None before the first measurement.
+    `pixels_per_second` is the measured speed of one machine, None before the first measurement. A small batch is
+    shared among `machines`, and among up to `most_machines` as long as there is a chunk's worth of work for each.
     """
     if not images:
         return []
     total = sum(pixels for _, pixels in images)
-    wished = min((pixels_per_second or FIRST_GUESS) * seconds, total / (machines * ROUNDS_PER_MACHINE))
+    usual = (pixels_per_second or FIRST_GUESS) * seconds
+    machines = max(machines, min(most_machines or 0, ceil(total / usual)))
+    wished = min(usual, total / (machines * ROUNDS_PER_MACHINE))
     most = min(MOST_IMAGES, max(1, ceil(len(images) / (machines * ROUNDS_PER_MACHINE))))
     chunks: list[NewChunk] = []
     names: list[str] = []

@@ -4,18 +4,27 @@ A Dask future may stay pending for ever when its scheduler is gone, and it hides
 turns every end into a value or into one of the errors below, within a deadline.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import dask
-from distributed import Client, KilledWorker, Security
+from dask._task_spec import Task
+from distributed import Client, Future, KilledWorker, Security
 
 from infra.pool.certificates import Certificate
 from infra.pool.ends import MachineLost, PoolGone, Stopped, TookTooLong
 
+log = logging.getLogger("spotlift.dispatch")
+
 LOOK_EVERY = 0.25
+GLANCE_EVERY = 1.0
+SILENT = 10.0
+"""Seconds without a heartbeat after which a worker counts as frozen; the busiest sends one every few seconds."""
+LOOK_AT_QUEUE_EVERY = 5.0
 CONNECT_DEADLINE = 10.0
 RECONNECT_DEADLINE = 3.0
 """Seconds without a connection after which the scheduler counts as dead: it is on this very computer."""
@@ -35,6 +44,14 @@ def connect(address: str, certificate: Certificate) -> Client:
         raise PoolGone(f"the pool's scheduler at {address} does not answer: {error}") from error
 
 
+def disconnect(client: Client) -> None:
+    """Let go of a client, whatever state its connection is in."""
+    try:
+        client.close(timeout=2)
+    except Exception as error:  # noqa: BLE001 - Dask passes on whatever its reconnecting ran into, a ValueError of TLS too
+        log.info("closing a client: %r", error)
+
+
 # A scheduler that died in the middle of a question is waited for so long, and not for Dask's half a minute.
 dask.config.set({"distributed.comm.timeouts.connect": f"{CONNECT_DEADLINE:.0f}s"})
 
@@ -49,21 +66,40 @@ def machines_of(client: Client) -> set[str]:
     return {machine_of(worker["name"]) for worker in _workers(client).values()}
 
 
+def places_of(client: Client) -> int:
+    """How many pieces of work can be done at the same time: one per Dask worker, so one per GPU."""
+    return len(_workers(client))
+
+
 def _workers(client: Client) -> dict[str, Any]:
     """The Dask workers by address; none if the client has lost its scheduler."""
     found: dict[str, Any] = client.scheduler_info(n_workers=-1).get("workers", {})
     return found
 
 
+def workers_of(client: Client) -> int:
+    """How many Dask workers there are: so many pieces of work can be in hand at once. 0 if the scheduler cannot say."""
+    try:
+        return len(client.nthreads() or ())
+    except (OSError, TimeoutError, RuntimeError):  # the last: it was closed at this moment
+        return 0
+
+
 def at_work(client: Client) -> dict[str, bool] | None:
-    """The machines that are checked in, and whether they have work; None if the scheduler cannot say."""
+    """The machines that are checked in and not frozen, and whether they have work; None if the scheduler cannot say.
+
+    A machine whose host froze closes no connection, and Dask misses it only much later.
+    """
     try:
         workers = _workers(client)
         busy = {address for address, work in client.processing().items() if work}
     except (OSError, TimeoutError):
         return None
     machines: dict[str, bool] = {}
+    now = time.time()
     for address, worker in workers.items():
+        if now - worker["last_seen"] > SILENT:
+            continue
         name = machine_of(worker["name"])
         machines[name] = machines.get(name, False) or address in busy
     return machines
@@ -95,6 +131,27 @@ def send_away(client: Client, machine: str) -> None:
         raise PoolGone(f"machine {machine} could not be sent away: {error}") from error
 
 
+class Queue:
+    """Who works on what at a scheduler, asked at most once a second for all threads that wait for work of theirs."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self._work: dict[str, tuple[str, ...]] = {}
+        self._asked: float | None = None
+
+    def is_ahead_of(self, key: str) -> bool:
+        """Whether every worker has other work, so that nobody can be blamed for not having begun this."""
+        with self._lock:
+            if self._asked is None or time.monotonic() - self._asked > GLANCE_EVERY:
+                try:
+                    self._work = self._client.processing()
+                except (OSError, TimeoutError, RuntimeError):
+                    self._work = {}
+                self._asked = time.monotonic()
+            return bool(self._work) and all(set(keys) - {key} for keys in self._work.values())
+
+
 def wait_for(
     client: Client,
     work: Callable[[Any], Any],
@@ -104,33 +161,51 @@ def wait_for(
     last_news: Callable[[], float | None],
     patience: float,
     queue_patience: float = 600.0,
+    queue: Queue | None = None,
+    first: bool = False,
 ) -> Any:
-    """`work(job)` as computed by some machine.
+    """`work(job)` as computed by some machine; `first`: before what else waits for a machine.
 
     `stopped()` is asked all the time whether the result is still wanted. `last_news()` is the `time.monotonic()` of
     the last sign of life of this job, None while nobody has heard of it; it is given up after `patience` seconds
-    without further news, and after `queue_patience` seconds without any: no machine took it, or one took it and hangs.
+    without further news, and after `queue_patience` seconds without any: there was no machine, or none that was free
+    took it, or one took it and hangs. The time in which all machines had other work does not count.
     Raises MachineLost, PoolGone, TookTooLong, Stopped, or what `work` raised.
     """
-    sent = connected = time.monotonic()
-    future = client.submit(work, job, pure=False, retries=0)
+    waits = connected = time.monotonic()
+    queue = queue or Queue(client)
+    future = _send(client, work, job, first=first)
     ended = threading.Event()
     future.add_done_callback(lambda _: ended.set())
     try:
         while not ended.wait(LOOK_EVERY):
             if stopped():
                 raise Stopped("it is not wanted any more")
-            connected = time.monotonic() if client.status == "running" else connected
-            if client.status not in ("running", "connecting") or time.monotonic() - connected > RECONNECT_DEADLINE:
+            now = time.monotonic()
+            connected = now if client.status == "running" else connected
+            if client.status not in ("running", "connecting") or now - connected > RECONNECT_DEADLINE:
                 raise PoolGone("the connection to the pool's scheduler is broken")
             news = last_news()
-            if news is None and time.monotonic() - sent > queue_patience:
+            if news is None and now - waits > queue_patience / 2 and queue.is_ahead_of(future.key):
+                waits = now
+            if news is None and now - waits > queue_patience:
                 raise TookTooLong(f"no machine told of it within {queue_patience:.0f} s")
-            if news is not None and time.monotonic() - news > patience:
+            if news is not None and now - news > patience:
                 raise TookTooLong(f"no news of it for {patience:.0f} s")
         return _result(future)
     finally:
         future.release()
+
+
+def _send(client: Client, work: Callable[[Any], Any], job: Any, *, first: bool) -> Future:
+    """Send it so that it waits at the scheduler for whichever worker is free first.
+
+    Only what Dask takes for a source of data may wait there; anything else it puts behind what some worker has in
+    hand, where it stays although another one is free by now.
+    """
+    key = f"{work.__name__}-{uuid4()}"
+    task = Task(key, work, job, _data_producer=True)
+    return client.get({key: task}, key, sync=False, priority=int(first), fifo_timeout=0)
 
 
 def _result(future: Any) -> Any:

@@ -10,7 +10,6 @@ import shutil
 import socket
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -96,8 +95,9 @@ class Hub:
     def leave(self) -> None:
         """Let go of the scheduler without touching it."""
         if self._client is not None:
-            with suppress(OSError, TimeoutError):
-                self._client.close(timeout=2)
+            from infra.pool import dispatch
+
+            dispatch.disconnect(self._client)
             self._client = None
 
     def stop(self) -> None:
@@ -230,6 +230,8 @@ def _scrubbed() -> dict[str, str]:
     return {
         **kept,
         "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
+        "DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION": "1.0",  # what waits goes to whoever is free first
+        "DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION": "1.0",  # what waits does so here, not behind a busy worker
         "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": GOES_SILENT_AFTER,
         "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": GOES_SILENT_AFTER,
         "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true",

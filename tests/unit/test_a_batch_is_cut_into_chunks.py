@@ -46,5 +46,16 @@ def test_many_tiny_images_do_not_make_one_endless_chunk():
     assert max(len(chunk.images) for chunk in chunks) == MOST_IMAGES
 
 
+def test_a_batch_is_shared_among_as_many_machines_as_have_a_chunk_each():
+    images = [(str(number), MEGAPIXEL) for number in range(300)]
+
+    def chunks(most: int, count: int = 300) -> int:
+        return len(cut(images[:count], 1.0 * MEGAPIXEL, 15.0, 2, most))
+
+    assert chunks(most=8) <= 2 * chunks(most=4)
+    assert 33 <= chunks(most=160) <= 42  # 300 s of work: 20 machines, two chunks each
+    assert chunks(most=160, count=30) == chunks(most=1, count=30)  # 30 s of work: the two that are there anyway
+
+
 def test_nothing_makes_no_chunk():
     assert cut([], 1e6, 15.0, machines=2) == []

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from distributed import Client
@@ -32,9 +33,11 @@ def send(
     last_news=lambda: None,
     patience=LONG,
     queue=LONG,
+    priority=0,
 ):
     """`wait_for` with patience, unless told otherwise."""
-    return wait_for(client, work, job, stopped=stopped, last_news=last_news, patience=patience, queue_patience=queue)
+    limits = {"patience": patience, "queue_patience": queue, "priority": priority}
+    return wait_for(client, work, job, stopped=stopped, last_news=last_news, **limits)
 
 
 def test_a_result_comes_back(client: Client, worker: Callable[[str], Process]):
@@ -107,6 +110,32 @@ def test_work_that_waits_in_the_queue_is_not_given_up_for_want_of_news(client: C
         send(client, time.sleep, LONG, stopped=lambda: time.monotonic() > until, patience=0.1)
 
 
+def test_work_is_not_given_up_while_every_machine_has_other_work(
+    client: Client, worker: Callable[[str], Process], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(dispatch, "LOOK_AT_QUEUE_EVERY", 0.3)
+    worker("busy")
+    with ThreadPoolExecutor() as threads:
+        other = threads.submit(send, client, time.sleep, 3)
+        eventually("it works", lambda: _busy(client))
+        assert send(client, operator.neg, 3, queue=1.0) == -3
+        other.result()
+    with pytest.raises(TookTooLong, match="no machine told of it"):
+        send(client, time.sleep, 5, queue=1.0)  # a machine has it, and nothing else, and tells nothing
+
+
+def test_what_was_sent_again_is_begun_before_what_only_waits(client: Client, worker: Callable[[str], Process]):
+    worker("only")
+    with ThreadPoolExecutor() as threads:
+        threads.submit(send, client, time.sleep, 2)
+        eventually("it works", lambda: _busy(client))
+        usual = [threads.submit(send, client, _now_there, None) for _ in range(9)]
+        eventually("they wait", lambda: len(client.futures) == 10)
+        again = threads.submit(send, client, _now_there, None, priority=1).result()
+        # Dask hands the first few to the machine at once, and keeps the rest until it is free.
+        assert sum(it.result() < again for it in usual) <= 3
+
+
 def test_the_machines_of_a_pool_have_names(client: Client, worker: Callable[[str], Process]):
     worker("left")
     worker("right")
@@ -151,7 +180,7 @@ def test_a_dead_scheduler_is_noticed(tmp_path, request: pytest.FixtureRequest):
     scheduler = hub.processes.find("scheduler")
     assert scheduler is not None
     client = dispatch.connect(hub.scheduler, Certificate.of(hub.keys, "client"))
-    request.addfinalizer(lambda: client.close(timeout=1))
+    request.addfinalizer(lambda: dispatch.disconnect(client))
     threading.Timer(0.5, os.kill, (scheduler.pid, signal.SIGKILL)).start()
     with pytest.raises(PoolGone):
         send(client, time.sleep, LONG)
