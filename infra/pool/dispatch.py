@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import dask
+from dask._expr import LLGExpr
 from dask._task_spec import Task
 from distributed import Client, Future, KilledWorker, Security
 
@@ -21,10 +22,9 @@ from infra.pool.ends import MachineLost, PoolGone, Stopped, TookTooLong
 log = logging.getLogger("spotlift.dispatch")
 
 LOOK_EVERY = 0.25
-GLANCE_EVERY = 1.0
+LOOK_AT_QUEUE_EVERY = 1.0
 SILENT = 10.0
 """Seconds without a heartbeat after which a worker counts as frozen; the busiest sends one every few seconds."""
-LOOK_AT_QUEUE_EVERY = 5.0
 CONNECT_DEADLINE = 10.0
 RECONNECT_DEADLINE = 3.0
 """Seconds without a connection after which the scheduler counts as dead: it is on this very computer."""
@@ -68,21 +68,13 @@ def machines_of(client: Client) -> set[str]:
 
 def places_of(client: Client) -> int:
     """How many pieces of work can be done at the same time: one per Dask worker, so one per GPU."""
-    return len(_workers(client))
+    return len(client.nthreads() or ())
 
 
 def _workers(client: Client) -> dict[str, Any]:
     """The Dask workers by address; none if the client has lost its scheduler."""
     found: dict[str, Any] = client.scheduler_info(n_workers=-1).get("workers", {})
     return found
-
-
-def workers_of(client: Client) -> int:
-    """How many Dask workers there are: so many pieces of work can be in hand at once. 0 if the scheduler cannot say."""
-    try:
-        return len(client.nthreads() or ())
-    except (OSError, TimeoutError, RuntimeError):  # the last: it was closed at this moment
-        return 0
 
 
 def at_work(client: Client) -> dict[str, bool] | None:
@@ -143,7 +135,7 @@ class Queue:
     def is_ahead_of(self, key: str) -> bool:
         """Whether every worker has other work, so that nobody can be blamed for not having begun this."""
         with self._lock:
-            if self._asked is None or time.monotonic() - self._asked > GLANCE_EVERY:
+            if self._asked is None or time.monotonic() - self._asked > LOOK_AT_QUEUE_EVERY:
                 try:
                     self._work = self._client.processing()
                 except (OSError, TimeoutError, RuntimeError):
@@ -162,9 +154,9 @@ def wait_for(
     patience: float,
     queue_patience: float = 600.0,
     queue: Queue | None = None,
-    first: bool = False,
+    priority: int = 0,
 ) -> Any:
-    """`work(job)` as computed by some machine; `first`: before what else waits for a machine.
+    """`work(job)` as computed by some machine. What has a higher `priority` is begun first.
 
     `stopped()` is asked all the time whether the result is still wanted. `last_news()` is the `time.monotonic()` of
     the last sign of life of this job, None while nobody has heard of it; it is given up after `patience` seconds
@@ -174,7 +166,7 @@ def wait_for(
     """
     waits = connected = time.monotonic()
     queue = queue or Queue(client)
-    future = _send(client, work, job, first=first)
+    future = _send(client, work, job, priority=priority)
     ended = threading.Event()
     future.add_done_callback(lambda _: ended.set())
     try:
@@ -197,15 +189,15 @@ def wait_for(
         future.release()
 
 
-def _send(client: Client, work: Callable[[Any], Any], job: Any, *, first: bool) -> Future:
+def _send(client: Client, work: Callable[[Any], Any], job: Any, *, priority: int) -> Future:
     """Send it so that it waits at the scheduler for whichever worker is free first.
 
     Only what Dask takes for a source of data may wait there; anything else it puts behind what some worker has in
     hand, where it stays although another one is free by now.
     """
     key = f"{work.__name__}-{uuid4()}"
-    task = Task(key, work, job, _data_producer=True)
-    return client.get({key: task}, key, sync=False, priority=int(first), fifo_timeout=0)
+    graph = LLGExpr({key: Task(key, work, job, _data_producer=True)}, _determ_token=key)
+    return client.get(graph, key, sync=False, priority=priority, fifo_timeout=0)
 
 
 def _result(future: Any) -> Any:

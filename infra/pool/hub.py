@@ -231,7 +231,6 @@ def _scrubbed() -> dict[str, str]:
         **kept,
         "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
         "DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION": "1.0",  # what waits goes to whoever is free first
-        "DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION": "1.0",  # what waits does so here, not behind a busy worker
         "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": GOES_SILENT_AFTER,
         "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": GOES_SILENT_AFTER,
         "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true",

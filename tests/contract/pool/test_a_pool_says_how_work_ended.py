@@ -126,7 +126,7 @@ def test_work_is_not_given_up_while_every_machine_has_other_work(
 
 def test_what_was_sent_again_is_begun_before_what_only_waits(client: Client, worker: Callable[[str], Process]):
     worker("only")
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(16) as threads:
         threads.submit(send, client, time.sleep, 2)
         eventually("it works", lambda: _busy(client))
         usual = [threads.submit(send, client, _now_there, None) for _ in range(9)]
