@@ -127,13 +127,43 @@ def test_work_is_not_given_up_while_every_machine_has_other_work(
 def test_what_was_sent_again_is_begun_before_what_only_waits(client: Client, worker: Callable[[str], Process]):
     worker("only")
     with ThreadPoolExecutor(16) as threads:
-        threads.submit(send, client, time.sleep, 2)
+        threads.submit(send, client, time.sleep, 4)
         eventually("it works", lambda: _busy(client))
         usual = [threads.submit(send, client, _now_there, None) for _ in range(9)]
         eventually("they wait", lambda: len(client.futures) == 10)
         again = threads.submit(send, client, _now_there, None, priority=1).result()
-        # Dask hands the first few to the machine at once, and keeps the rest until it is free.
-        assert sum(it.result() < again for it in usual) <= 3
+        assert all(again < it.result() for it in usual)
+
+
+def test_what_waits_goes_to_whichever_machine_is_free_first(client: Client, worker: Callable[[str], Process]):
+    worker("left")
+    worker("right")
+    with ThreadPoolExecutor(16) as threads:
+        for seconds in (8, 2):
+            threads.submit(send, client, time.sleep, seconds)
+        eventually("both work", lambda: all(client.processing().values()))
+        waits = [threads.submit(send, client, _now_there, None) for _ in range(6)]
+        eventually("they wait", lambda: len(client.futures) == 8)
+        assert sum(len(work) for work in client.processing().values()) == 2  # nothing lies at a machine that is busy
+        assert max(it.result() for it in waits) - min(it.result() for it in waits) < 1
+        assert _busy(client), "the test was too slow to mean anything"
+
+
+def test_a_frozen_machine_does_not_count_as_one_that_works(
+    client: Client, worker: Callable[[str], Process], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(dispatch, "SILENT", 3.0)
+    frozen = worker("frozen")
+    worker("sound")
+    future = client.submit(time.sleep, LONG, workers=[_address(client, "frozen")], pure=False)
+    eventually("it works", lambda: dispatch.at_work(client) == {"frozen": True, "sound": False})
+    os.kill(frozen.pid, signal.SIGSTOP)
+    try:
+        eventually("it is missed", lambda: dispatch.at_work(client) == {"sound": False}, within=8)
+    finally:
+        os.kill(frozen.pid, signal.SIGCONT)
+    eventually("it is back", lambda: dispatch.at_work(client) == {"frozen": True, "sound": False})
+    future.release()
 
 
 def test_the_machines_of_a_pool_have_names(client: Client, worker: Callable[[str], Process]):
@@ -148,8 +178,7 @@ def test_the_keeper_sees_who_is_idle_and_a_machine_with_several_gpus_as_one(clie
     worker("double.1")
     assert hub.at_work() == {"single": False, "double": False}
     done = threading.Event()
-    address = next(at for at, w in client.scheduler_info(n_workers=-1)["workers"].items() if w["name"] == "double.1")
-    future = client.submit(time.sleep, 1, workers=[address], pure=False)
+    future = client.submit(time.sleep, 1, workers=[_address(client, "double.1")], pure=False)
     future.add_done_callback(lambda _: done.set())
     eventually("it is at work", lambda: hub.at_work() == {"single": False, "double": True})
     assert done.wait(30)
@@ -197,6 +226,10 @@ def test_a_scheduler_that_is_not_there_is_an_error_in_time(hub: Hub, monkeypatch
 def _busy(client: Client) -> bool:
     """Whether some machine of the pool has work in hand."""
     return any(client.processing().values())
+
+
+def _address(client: Client, worker: str) -> str:
+    return next(at for at, it in client.scheduler_info(n_workers=-1)["workers"].items() if it["name"] == worker)
 
 
 def _now_there(_: object) -> float:
