@@ -81,7 +81,7 @@ def _process(settings: Settings, ledger: Ledger, row: Batch) -> State[Any]:
     except (ModelError, WrongModel) as error:
         return _failed(work, BatchEnd.BAD_MODEL, str(error))
     except LostMachine as error:
-        lost = f"one chunk lost {settings.attempts + 1} machines, the last time because {error}"
+        lost = f"one chunk was lost {settings.attempts} times with its machine, the last time because {error}"
         advice = "Rent on demand (SPOTLIFT_SPOT=false) or in other zones"
         return _failed(work, BatchEnd.GAVE_UP, f"{lost}. {advice}, then `spotlift retry {row.name}` goes on")
     except (OSError, StorageError, Refused) as error:  # a full disk, say, here or on a machine
@@ -175,7 +175,7 @@ def work_off(work: Enhancing, ready: State[Any]) -> list[PrefectFuture[Any]]:
     """
     ended = threading.Semaphore(0)
     out = 0
-    send = enhance.with_options(retries=work.settings.attempts, retry_delay_seconds=0)
+    send = enhance.with_options(retries=work.settings.attempts - 1, retry_delay_seconds=0)
     sent: list[PrefectFuture[Any]] = []
     for chunk in work.ledger.chunks(work.batch.id, open_only=True):
         while not work.stop.is_set() and out >= min(max(work.places(), 1) + EXTRA_CHUNKS, MOST_CHUNKS):

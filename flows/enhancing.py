@@ -78,6 +78,7 @@ class Enhancing:
     _connecting: threading.Lock = field(default_factory=threading.Lock)
     _telling: threading.Lock = field(default_factory=threading.Lock)
     _client: Client | None = None
+    _queue: dispatch.Queue | None = None
     _life: int | None = None
     _told: list[tuple[int, ImageOutcome]] = field(default_factory=list)
     _hands: dict[int, Hand] = field(default_factory=dict)
@@ -124,6 +125,7 @@ class Enhancing:
             self._client = dispatch.connect(life.scheduler_address, certificates)
         except ends.PoolGone:
             return None
+        self._queue = dispatch.Queue(self._client)
         self._client.subscribe_topic(self.topic, self._hear)
         self._life = life.id
         return self._client
@@ -132,8 +134,8 @@ class Enhancing:
         """How many chunks the machines that are there can work on at the same time."""
         client = self._client
         try:
-            return dispatch.places_of(client) if client is not None else 0
-        except (OSError, TimeoutError):
+            return dispatch.places_of(client) if client is not None and client.status == "running" else 0
+        except (OSError, TimeoutError, RuntimeError):  # the last: it was closed at this moment
             return 0
 
     def losses_of(self, chunk: Chunk) -> list[str]:
@@ -224,6 +226,7 @@ class Enhancing:
             last_news=lambda: hand.news,
             patience=self.settings.image_deadline,
             queue_patience=self.settings.capacity_deadline,
+            queue=self._queue,
             priority=1 if again else 0,  # it has waited before
         )
         if not isinstance(result, ChunkResult):
