@@ -31,6 +31,10 @@ METADATA_PATIENCE = 60.0
 NOTICE = "instance/preempted"
 NOTICE_RETRY = 1.0
 LOOK_EVERY = 0.5
+AGAIN_AFTER = 1.0
+"""Seconds after which a worker that lost its scheduler is started again."""
+FRESH_AFTER = 3.0
+"""The same for one that the scheduler let go: by then it has let go the others, too, if it wants none of them."""
 LEAVE_PATIENCE = 120.0
 """Seconds that members may take to leave: no notice is longer."""
 
@@ -138,10 +142,10 @@ class Supervisor:
         if self.end is not None:
             return
         if code == End.GONE:
-            log.info("%s was let go by the scheduler", member.name)
+            self._note_let_go(member, now)
         elif code == End.NO_SCHEDULER:
             log.info("%s has lost the scheduler and looks for it again", member.name)
-            member.start_at = now + 1.0
+            member.start_at = now + AGAIN_AFTER
         else:
             member.deaths.append(now)
             delay = delay_after(member.deaths, now)
@@ -150,6 +154,14 @@ class Supervisor:
             else:
                 log.warning("%s died (%d) and is started again in %.0f s", member.name, code, delay)
                 member.start_at = now + delay
+
+    def _note_let_go(self, member: Member, now: float) -> None:
+        """The scheduler wants this process no more: as long as it keeps another one, in favour of a fresh one."""
+        if any(other.process is not None for other in self.members):
+            log.info("%s was let go by the scheduler and is started again, for others are not", member.name)
+            member.start_at = now + FRESH_AFTER
+        else:
+            self._leave(End.GONE, f"{member.name}, the last of its workers, was let go by the scheduler")
 
     def _look(self, now: float) -> None:
         """Do what is due."""

@@ -36,6 +36,22 @@ def test_a_machine_with_two_gpus_has_a_worker_on_each(client: Client, vm: Callab
     assert dispatch.machines_of(client) == {"pair"}
 
 
+def test_a_worker_of_one_gpu_comes_back_while_the_others_go_on(life: Life, client: Client, vm: Callable):
+    vm("twins", workers=2, gpus="2")
+    first, second = (_address(client, f"twins.{gpu}") for gpu in range(2))
+    lost = client.submit(work.die, None, workers=[first], pure=False, retries=0)
+    with pytest.raises(KilledWorker):
+        lost.result(timeout=20)
+    again = eventually("the one that died is back", lambda: _address(client, "twins.0"))
+    assert again != first
+
+    dispatch.send_away(client, "twins.0")
+    eventually("the one that was let go is back", lambda: _address(client, "twins.0") not in (None, first, again))
+    assert _address(client, "twins.1") == second
+    client.retire_workers(names=["twins.0", "twins.1"], close_workers=True)
+    assert life.exit_code("twins") == 0  # nobody wants any of them
+
+
 def test_a_worker_process_that_dies_is_started_again(client: Client, vm: Callable):
     vm("phoenix")
     future = client.submit(work.die, None, pure=False, retries=0)
@@ -68,3 +84,8 @@ def test_a_registrar_of_another_life_gets_no_token(life: Life, new_life: Life):
     new_life.boot(new_life.cloud("stray", idle_limit="2"))
     assert new_life.exit_code("stray") == 4
     assert "CERTIFICATE_VERIFY_FAILED" in new_life.log("stray")
+
+
+def _address(client: Client, worker: str) -> str | None:
+    workers = client.scheduler_info(n_workers=-1)["workers"].items()
+    return next((address for address, it in workers if it["name"] == worker), None)
