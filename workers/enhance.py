@@ -1,9 +1,10 @@
-"""One image from file to file: what goes in comes out, larger."""
+"""One image from file to file: what goes in comes out, larger, with all its frames or pages."""
 
 import hashlib
+import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +17,13 @@ from workers.codec import (
     Picture,
     Pixels,
     Source,
+    Stapler,
     Upright,
     check_output,
+    must_be_big,
     must_be_turned,
     open_image,
+    page_numbers,
     save,
     save_preview,
 )
@@ -82,7 +86,7 @@ def enhance_file(
     format is found by content. The target appears complete or not at all. With `preview`, a folder and the
     stem of a name, `<preview>.before.jpg` and `<preview>.after.jpg` show the middle of the picture (at most
     320 pixels of input a side). `on_progress(done, rows)` is called after each row of tiles, in rows of
-    input; what it raises ends the work. When memory runs out, the image is begun again with smaller tiles.
+    input (of each page anew); what it raises ends the work. When memory runs out, the image is begun again with smaller tiles.
 
     Raises Rejected when this image cannot be enhanced, ValueError for an `output_format` that is none,
     OSError for what is no fault of the image (a full disk), MemoryError when even small tiles do not fit.
@@ -110,32 +114,88 @@ def _attempt(
     on_progress: Callable[[int, int], None] | None,
 ) -> Enhanced:
     """See enhance_file; it does not know how long all attempts took."""
-    opened = open_image(source, limits.max_pixels)
+    numbers = page_numbers(source, format)
+    opened = _opened(source, format, limits, numbers[0])
     bytes_in = source.stat().st_size
-    if must_be_turned(opened.picture, format):
-        opened = Upright(opened.rows(opened.picture.height), opened.picture, format)
-    picture, scale = opened.picture, upscaler.scale
-    width, height = picture.width * scale, picture.height * scale
-    check_output(source.name, width, height, format)
-    with Canvas(picture, width, height, target.parent, limits.in_memory) as canvas:
-        before = _enlarge(opened, canvas, upscaler, limits, on_progress)
-        with _published(target) as file:
-            notes = save(canvas.image(), picture, format, file)
-            size, checksum = _measured(file)
-            if preview is not None:
-                _save_previews(preview, before, canvas, picture, scale)
+    work = _Work(source.name, format, upscaler, limits, target.parent, on_progress)
+    with _published(target) as file:
+        if len(numbers) == 1:
+            notes = _enlarged_picture(opened, file, work, preview)
+        else:
+            notes = _enlarged_pages(source, numbers, file, work, preview)
+        size, checksum = _measured(file)
+    picture = opened.picture
     return Enhanced(
         width=picture.width,
         height=picture.height,
-        out_width=width,
-        out_height=height,
+        out_width=picture.width * upscaler.scale,
+        out_height=picture.height * upscaler.scale,
         format=format,
         bytes_in=bytes_in,
         bytes_out=size,
         sha256=checksum,
         seconds=0.0,
-        notes=(*_about_the_name(source, picture), *picture.notes, *notes),
+        notes=(*_about_the_name(source, picture), *notes),
     )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is the same for all pictures of a file. `folder` is for temporary files."""
+
+    name: str
+    format: str  # of the output
+    upscaler: Upscaler
+    limits: Limits
+    folder: Path
+    on_progress: Callable[[int, int], None] | None
+
+    def size(self, picture: Picture) -> tuple[int, int]:
+        """Width and height of the enlarged picture. Raises Rejected where the output format cannot hold it."""
+        width, height = picture.width * self.upscaler.scale, picture.height * self.upscaler.scale
+        check_output(self.name, width, height, self.format)
+        return width, height
+
+
+def _opened(source: Path, format: str, limits: Limits, page: int = 0) -> Source:
+    opened = open_image(source, limits.max_pixels, format, page)
+    return Upright(opened, format) if must_be_turned(opened.picture, format) else opened
+
+
+def _enlarged_picture(
+    opened: Source, file: BinaryIO, work: _Work, preview: Path | None, *, big: bool = False
+) -> tuple[str, ...]:
+    """Enlarge a picture, with all its frames, into `file`; returns notes. The preview is of the first frame."""
+    picture = opened.picture
+    width, height = work.size(picture)
+    with Canvas(picture, width, height * picture.frames, work.folder, work.limits.in_memory) as canvas:
+        before = _enlarge(opened, canvas, work, frame=0)
+        for frame in range(1, picture.frames):
+            _enlarge(opened, canvas, work, frame)
+        notes = save(canvas.image(), picture, work.format, file, big=big)
+        if preview is not None:
+            _save_previews(preview, before, canvas, picture, work.upscaler.scale)
+    if picture.animation is not None:
+        notes = (f"All {picture.frames} frames were enhanced.", *notes)
+    return (*picture.notes, *notes)
+
+
+def _enlarged_pages(
+    source: Path, numbers: Sequence[int], file: BinaryIO, work: _Work, preview: Path | None
+) -> tuple[str, ...]:
+    """Enlarge the pages of a TIFF, one after the other, into the TIFF `file`; returns notes, each once."""
+    notes = dict.fromkeys((f"All {len(numbers)} pages were enhanced.",))
+    pictures = [open_image(source, work.limits.max_pixels, work.format, number).picture for number in numbers]
+    area = work.upscaler.scale**2
+    big = must_be_big([(picture.width * picture.height * area, picture) for picture in pictures])
+    stapler = Stapler(file)
+    for position, number in enumerate(numbers):
+        opened = _opened(source, work.format, work.limits, number)
+        with tempfile.TemporaryFile(dir=work.folder, prefix=".spotlift-", suffix=".tmp") as page:
+            told = _enlarged_picture(opened, page, work, preview if position == 0 else None, big=big)
+            stapler.add(page)
+        notes |= dict.fromkeys(told)
+    return tuple(notes)
 
 
 def _wished(target: Path) -> str:
@@ -170,15 +230,11 @@ def _middle(picture: Picture) -> _Middle:
     return _Middle((picture.height - height) // 2, (picture.width - width) // 2, height, width)
 
 
-def _enlarge(
-    source: Source,
-    canvas: Canvas,
-    upscaler: Upscaler,
-    limits: Limits,
-    on_progress: Callable[[int, int], None] | None,
-) -> Pixels:
-    """Fill `canvas`, one row of tiles after another; returns the middle of the input, for the preview."""
-    picture, scale = source.picture, upscaler.scale
+def _enlarge(source: Source, canvas: Canvas, work: _Work, frame: int) -> Pixels:
+    """Fill `canvas` with the next frame, one row of tiles after another; returns the frame's middle as it was, for
+    the preview."""
+    picture, upscaler, limits = source.picture, work.upscaler, work.limits
+    scale = upscaler.scale
     edge = margin(picture, upscaler)
     cut = tiling(picture.height, picture.width, limits.tile)
     middle = _middle(picture)
@@ -193,8 +249,8 @@ def _enlarge(
         if first < last:
             part = window[first - top + edge : last - top + edge, middle.left : middle.left + middle.width]
             shown[first - middle.top : last - middle.top] = part
-        if on_progress is not None:
-            on_progress(bottom, picture.height)
+        if work.on_progress is not None:
+            work.on_progress(frame * picture.height + bottom, picture.frames * picture.height)
     return shown
 
 

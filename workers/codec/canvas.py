@@ -34,7 +34,8 @@ class Canvas:
     """Rows go in from top to bottom; `image()` and `crop()` give them back when all are there.
 
     `folder` is where the temporary file lives, on the disk that the result goes to anyway. It has no name
-    there, so that nothing is left behind even if the process is killed.
+    there, so that nothing is left behind even if the process is killed. The frames of an animation lie one below
+    the other; `height` is that of all of them.
     """
 
     def __init__(self, picture: Picture, width: int, height: int, folder: Path, in_memory: int) -> None:

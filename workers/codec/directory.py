@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 _FORMATS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
+_MOST_ENTRIES = 4096
 _MOST_VALUES = 1 << 20  # more strips than any real file has
 
 
@@ -56,13 +57,26 @@ def entries(file: BinaryIO, shape: Layout, offset: int) -> Iterator[Entry]:
     width, inline = (20, 8) if shape.big else (12, 4)
     size = struct.calcsize("=" + count_code)
     count = struct.unpack(shape.order + count_code, _read(file, offset, size))[0]
-    if count > 4096:
+    if count > _MOST_ENTRIES:
         raise DirectoryError(f"{count} entries")
     for number in range(count):
         at = offset + size + number * width
         raw = _read(file, at, width)
         tag, kind, length = struct.unpack(shape.order + entry_code, raw[: width - inline])
         yield Entry(at, tag, _values(file, shape, kind, length, raw[width - inline :]))
+
+
+def next_directory(file: BinaryIO, shape: Layout, offset: int) -> int:
+    """Where the directory after the one at `offset` lies; 0 when that was the last one."""
+    code, width, word = ("Q", 20, "Q") if shape.big else ("H", 12, "I")
+    size = struct.calcsize("=" + code)
+    count = struct.unpack(shape.order + code, _read(file, offset, size))[0]
+    if count > _MOST_ENTRIES:
+        raise DirectoryError(f"{count} entries")
+    following: int = struct.unpack(
+        shape.order + word, _read(file, offset + size + count * width, struct.calcsize("=" + word))
+    )[0]
+    return following
 
 
 def _values(file: BinaryIO, shape: Layout, kind: int, length: int, inline: bytes) -> tuple[int, ...]:

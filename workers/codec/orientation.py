@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from workers.codec.picture import Picture, Pixels
+from workers.codec.picture import Picture, Pixels, Source
 
 # Viewers turn a picture by its EXIF orientation in these formats only.
 _TURNED_BY_VIEWERS = {"JPEG", "TIFF", "WEBP"}
@@ -34,12 +34,14 @@ def turned(pixels: Pixels, orientation: int) -> Pixels:
 
 
 class Upright:
-    """A source that hands out another one's picture upright. It holds that picture, as the first may be the
+    """A source that hands out another one's picture upright. It holds one frame, as its first row may be the
     last."""
 
-    def __init__(self, pixels: Pixels, picture: Picture, format: str) -> None:
+    def __init__(self, source: Source, format: str) -> None:
+        picture = source.picture
         metadata = picture.metadata
-        self._pixels = turned(pixels, metadata.orientation)
+        self._source = source
+        self._pixels = turned(source.rows(picture.height), metadata.orientation)
         self._next = 0
         dots = metadata.dots_per_mm
         if dots is not None and metadata.orientation >= 5:
@@ -57,5 +59,9 @@ class Upright:
 
     def rows(self, count: int) -> Pixels:
         """See Source."""
+        if self._next == self.picture.height:
+            stored = self._source.picture
+            self._pixels = turned(self._source.rows(stored.height), stored.metadata.orientation)
+            self._next = 0
         self._next += count
         return np.ascontiguousarray(self._pixels[self._next - count : self._next])

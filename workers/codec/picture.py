@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +36,19 @@ class Metadata:
 
 
 @dataclass(frozen=True)
+class Animation:
+    """How the frames of a picture follow each other."""
+
+    delays: tuple[int, ...]  # milliseconds that each frame is shown; one for each frame
+    plays: int  # how often all of it is shown; 0: for ever
+
+
+@dataclass(frozen=True)
 class Picture:
-    """A decoded header: everything about an image but its pixels."""
+    """A decoded header: everything about an image but its pixels.
+
+    The rows of an animation's frames come one frame after the other; `height` is that of one frame.
+    """
 
     format: str  # "PNG", "JPEG", "WEBP", "TIFF", "BMP" or "GIF"
     width: int
@@ -49,6 +60,11 @@ class Picture:
     subsampled: bool = False  # a JPEG with less colour than brightness
     metadata: Metadata = field(default_factory=Metadata)
     notes: tuple[str, ...] = ()
+    animation: Animation | None = None
+
+    @property
+    def frames(self) -> int:
+        return 1 if self.animation is None else len(self.animation.delays)
 
     @property
     def bands(self) -> int:
@@ -57,3 +73,15 @@ class Picture:
     @property
     def dtype(self) -> type[np.uint8] | type[np.uint16]:
         return np.uint8 if self.depth == 8 else np.uint16
+
+
+class Source(Protocol):
+    """An opened image."""
+
+    @property
+    def picture(self) -> Picture: ...
+
+    def rows(self, count: int) -> Pixels:
+        """The next `count` rows, (count, width, bands), all of one frame. Raises Rejected where the file does not
+        decode."""
+        ...

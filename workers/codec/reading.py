@@ -1,14 +1,15 @@
 """Opens an image file and hands out its rows from top to bottom, without ever holding the whole picture."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyvips
 
-from workers.codec import bmp, exif, png, tiff
-from workers.codec.picture import BANDS, Colour, Metadata, Picture, Pixels
-from workers.codec.sizes import check_input
+from workers.codec import apng, bmp, exif, png, tiff
+from workers.codec.picture import BANDS, Animation, Colour, Metadata, Picture, Pixels, Source
+from workers.codec.sizes import check_frames, check_input
 from workers.codec.sniff import sniff
 from workers.codec.vips import FORMATS
 from workers.rejects import Rejected, RejectReason
@@ -20,6 +21,8 @@ _LOADERS = {
     "TIFF": "tiffload_source",
     "GIF": "gifload_source",
 }
+ANIMATED = frozenset({"GIF", "WEBP", "PNG"})
+"""Formats that hold animations."""
 _COLOURS = {
     "b-w": Colour.GREY,
     "grey16": Colour.GREY,
@@ -31,21 +34,18 @@ _COLOURS = {
 _EXIF_PREFIX = b"Exif\0\0"
 
 
-class Source(Protocol):
-    """An opened image."""
-
-    @property
-    def picture(self) -> Picture: ...
-
-    def rows(self, count: int) -> Pixels:
-        """The next `count` rows, (count, width, bands). Raises Rejected where the file does not decode."""
-        ...
+def page_numbers(path: Path, format: str) -> tuple[int, ...]:
+    """The pages of the file that a file of `format` can hold, in order; only a TIFF holds more than one."""
+    if format != "TIFF" or sniff(path) != "TIFF":
+        return (0,)
+    return tiff.page_numbers(path)
 
 
-def open_image(path: Path, max_pixels: int) -> Source:
+def open_image(path: Path, max_pixels: int, format: str | None = None, page: int = 0) -> Source:
     """Open the image file at `path`, looking at its content only, never at its name.
 
-    Nothing is decoded yet, so a header that lies about its size costs nothing. Raises Rejected.
+    Nothing is decoded yet, so a header that lies about its size costs nothing. An animation comes with all its
+    frames if a file of `format` can hold them, else as its first frame. Raises Rejected.
     """
     kind = sniff(path)
     outline = png.outline(path) if kind == "PNG" else None
@@ -59,18 +59,59 @@ def open_image(path: Path, max_pixels: int) -> Source:
         source = bmp.BmpSource(path)
         check_input(path.name, source.picture.width, source.picture.height, max_pixels)
         return source
-    image = _opened(path, kind)
+    image = _opened(path, kind, page)
     check_input(path.name, image.width, image.height, max_pixels)
     picture = _described(path, kind, image, outline, facts)
-    return VipsSource(path, image, picture)
+    if outline is not None and outline.animated:
+        return _animated_png(path, image, picture, max_pixels, format)
+    frames = _field(image, "n-pages", 1)
+    if frames == 1 or (kind == "TIFF" and format == "TIFF"):
+        return VipsSource(path, image, picture)
+    if kind == "TIFF" or format not in ANIMATED:
+        return VipsSource(path, image, replace(picture, notes=_only_the_first(kind, frames, format)))
+    check_frames(path.name, image.width, image.height, frames, max_pixels)
+    image = _opened(path, kind, all_frames=True)
+    animation = Animation(_delays(image, frames), _field(image, "loop", 0))
+    picture = _described(path, kind, image, outline, facts)
+    return VipsSource(path, image, replace(picture, height=image.height // frames, animation=animation))
 
 
-def _opened(path: Path, kind: str) -> Any:
+def _animated_png(path: Path, image: Any, picture: Picture, max_pixels: int, format: str | None) -> Source:
+    try:
+        plan = apng.plan(path)
+    except apng.BrokenAnimation as error:
+        note = f"The animation in the PNG is damaged ({error}): only its still picture was enhanced."
+        return VipsSource(path, image, replace(picture, notes=(note,)))
+    if len(plan.frames) == 1 and plan.frames[0].covers(picture.width, picture.height):
+        return VipsSource(path, image, picture)
+    if format not in ANIMATED:
+        return VipsSource(path, image, replace(picture, notes=_only_the_first("PNG", len(plan.frames), format)))
+    check_frames(path.name, picture.width, picture.height, len(plan.frames), max_pixels)
+    return apng.Frames(path, plan, picture)
+
+
+def _only_the_first(kind: str, count: int, format: str | None) -> tuple[str, ...]:
+    if kind == "TIFF":
+        return (f"Only the first of {count} pages was enhanced, as {format} holds one. Ask for TIFF to keep all.",)
+    return (
+        f"Only the first of {count} frames was enhanced, as {format} holds no animation. "
+        "Ask for GIF, WebP or PNG to keep all.",
+    )
+
+
+def _delays(image: Any, frames: int) -> tuple[int, ...]:
+    """Milliseconds for each frame; some files tell fewer than they have frames."""
+    stated = [max(0, delay) for delay in _field(image, "delay", [])][:frames]
+    return (*stated, *[100] * (frames - len(stated)))
+
+
+def _opened(path: Path, kind: str, page: int = 0, *, all_frames: bool = False) -> Any:
+    options = {"n": -1} if all_frames else {"page": page} if page else {}
     with path.open("rb") as file:
         try:
             source = pyvips.Source.new_from_descriptor(file.fileno())
             # "error" still lets warnings pass: cameras and phones write files that decoders grumble about.
-            return getattr(pyvips.Image, _LOADERS[kind])(source, access="sequential", fail_on="error")
+            return getattr(pyvips.Image, _LOADERS[kind])(source, access="sequential", fail_on="error", **options)
         except pyvips.Error as error:
             raise explained(path, kind, error) from None
 
@@ -96,17 +137,7 @@ def _described(path: Path, kind: str, image: Any, outline: png.Outline | None, f
         lossless=_is_lossless(path, kind, facts),
         subsampled=not subsampling.startswith("4:4:4"),
         metadata=_metadata(image, outline),
-        notes=_frames(image, outline),
     )
-
-
-def _frames(image: Any, outline: png.Outline | None) -> tuple[str, ...]:
-    pages = _field(image, "n-pages", 1)
-    if pages > 1:
-        return (f"Only the first of {pages} frames or pages was enhanced.",)
-    if outline is not None and outline.animated:
-        return ("Only the first frame of the animated PNG was enhanced.",)
-    return ()
 
 
 def _is_lossless(path: Path, kind: str, facts: tiff.Facts | None) -> bool:

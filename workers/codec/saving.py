@@ -3,12 +3,13 @@ them."""
 
 import struct
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 import pyvips
 
-from workers.codec import bmp, exif, png
+from workers.codec import apng, bmp, exif, png
 from workers.codec.fitting import fitted, with_blob
 from workers.codec.picture import Metadata, Picture
 from workers.codec.vips import Output
@@ -19,6 +20,7 @@ _PNG = {"compression": 3, "filter": "paeth"}
 _WEBP_LOSSLESS = {"lossless": True, "effort": 0, "Q": 20}
 _WEBP_LOSSY = {"lossless": False, "effort": 2, "Q": 92}
 _GIF = {"effort": 4}
+_KEEP_EXIF, _KEEP_XMP, _KEEP_ICC = 1, 2, 8  # as libvips numbers them
 _JPEG_QUALITY = 95
 # To choose its code tables a JPEG encoder holds all of the picture: 6 bytes a pixel, for files 3 % smaller.
 _MOST_OPTIMISED_PIXELS = 20_000_000
@@ -35,24 +37,35 @@ class _Fitted:
     image: Any
     metadata: Metadata
     picture: Picture  # what the image was made from
+    big: bool = False  # whether a TIFF must be a BigTIFF
+
+    def animation(self) -> dict[str, Any]:
+        """What an encoder of libvips must be told, and the image tagged with, so that frames are frames."""
+        if self.picture.animation is None:
+            return {}
+        self.image.set_type(pyvips.GValue.gint_type, "loop", self.picture.animation.plays)
+        self.image.set_type(pyvips.GValue.array_int_type, "delay", list(self.picture.animation.delays))
+        return {"page_height": self.image.height // self.picture.frames}
 
 
-def save(image: Any, picture: Picture, format: str, file: BinaryIO) -> tuple[str, ...]:
+def save(image: Any, picture: Picture, format: str, file: BinaryIO, *, big: bool = False) -> tuple[str, ...]:
     """Write the libvips `image`, of `picture`'s kind, into the open binary `file` (readable too, for TIFF).
 
+    The frames of an animation lie one below the other in `image`. `big` makes a TIFF a BigTIFF in any case.
     Returns notes on what `format` could not hold. Raises OSError when the disk is full, Rejected when the
     encoder refuses the picture.
     """
     image, metadata, notes = fitted(image, picture, format)
     if metadata.exif is not None:
-        block = exif.patched(metadata.exif, image.width, image.height, metadata.orientation)
+        height = image.height // picture.frames
+        block = exif.patched(metadata.exif, image.width, height, metadata.orientation)
         metadata = replace(metadata, exif=block)
         if format in _NOT_IN_EXIF:
             notes += (f"EXIF was not carried over: it is not written into {format} files.",)
     if metadata.dots_per_mm is not None:
         image = image.copy(xres=metadata.dots_per_mm[0], yres=metadata.dots_per_mm[1])
     try:
-        _ENCODERS[format](_Fitted(image, metadata, picture), file)
+        _ENCODERS[format](_Fitted(image, metadata, picture, big), file)
     except pyvips.Error as error:
         details = " ".join(str(error).split())[:200]
         raise Rejected(
@@ -61,7 +74,15 @@ def save(image: Any, picture: Picture, format: str, file: BinaryIO) -> tuple[str
     return notes
 
 
+def must_be_big(pages: Iterable[tuple[int, Picture]]) -> bool:
+    """Whether a TIFF of these (pixels, kind) may grow beyond what a classic one can hold."""
+    return sum(pixels * picture.bands * (picture.depth // 8) for pixels, picture in pages) > _BIG_TIFF
+
+
 def _save_png(fitted: _Fitted, file: BinaryIO) -> None:
+    if fitted.picture.animation is not None:
+        apng.write(fitted.image, fitted.picture.animation, _png_chunks(fitted), file, **_PNG)
+        return
     chunks = b"".join(png.chunk(kind, data) for kind, data in _png_chunks(fitted))
     # Behind the signature (8 bytes) and the header (25): what describes the colours must precede the pixels.
     with Output(file, chunks, after=33) as out:
@@ -134,9 +155,12 @@ def _save_webp(fitted: _Fitted, file: BinaryIO) -> None:
         fitted.image,
         {"icc-profile-data": metadata.icc, "exif-data": block, "xmp-data": metadata.xmp},
     )
+    # Told to keep all, libvips makes up an EXIF block where there was none.
+    keep = _KEEP_EXIF * (block is not None) + _KEEP_XMP + _KEEP_ICC
+    options = _WEBP_LOSSLESS if fitted.picture.lossless else _WEBP_LOSSY
+    animation = replace(fitted, image=image).animation()
     with Output(file) as out:
-        options = _WEBP_LOSSLESS if fitted.picture.lossless else _WEBP_LOSSY
-        image.webpsave_target(out.target, keep="all", **options)
+        image.webpsave_target(out.target, keep=keep, **options, **animation)
 
 
 def _save_tiff(fitted: _Fitted, file: BinaryIO) -> None:
@@ -153,14 +177,16 @@ def _save_tiff(fitted: _Fitted, file: BinaryIO) -> None:
             compression="deflate",
             predictor="horizontal",
             resunit="inch",
-            bigtiff=raw > _BIG_TIFF,
+            bigtiff=fitted.big or raw > _BIG_TIFF,
             keep="all",
         )
 
 
 def _save_gif(fitted: _Fitted, file: BinaryIO) -> None:
+    fitted = replace(fitted, image=fitted.image.copy())
+    animation = fitted.animation()
     with Output(file) as out:
-        fitted.image.gifsave_target(out.target, keep="none", **_GIF)
+        fitted.image.gifsave_target(out.target, keep="none", keep_duplicate_frames=True, **_GIF, **animation)
 
 
 def _save_bmp(fitted: _Fitted, file: BinaryIO) -> None:

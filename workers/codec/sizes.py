@@ -26,6 +26,16 @@ def check_input(name: str, width: int, height: int, max_pixels: int) -> None:
         )
 
 
+def check_frames(name: str, width: int, height: int, frames: int, max_pixels: int) -> None:
+    """Raise Rejected(TOO_LARGE) unless so many frames of this size may be decoded."""
+    if width * height * frames > max_pixels:
+        raise Rejected(
+            RejectReason.TOO_LARGE,
+            f"{name} has {frames} frames of {width}×{height} pixels, {width * height * frames / 1e6:.0f} megapixels "
+            f"together; at most {max_pixels / 1e6:g} are allowed. Cut it into shorter parts.",
+        )
+
+
 def check_output(name: str, width: int, height: int, format: str) -> None:
     """Raise Rejected(RESULT_TOO_LARGE) unless `format` can hold a picture of this size."""
     side = _LARGEST_SIDE[format]

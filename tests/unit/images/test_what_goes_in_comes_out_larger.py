@@ -180,14 +180,14 @@ def test_the_name_lies_and_the_content_counts(tmp_path: Path, nearest: Any, nois
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp", "tif", "png"])
-def test_of_many_frames_the_first_one_is_taken(tmp_path: Path, nearest: Any, suffix: str) -> None:
+def test_of_many_frames_the_first_one_is_taken_where_only_one_fits(tmp_path: Path, nearest: Any, suffix: str) -> None:
     frames = [Image.new("RGB", (16, 16), colour) for colour in ((200, 10, 10), (10, 10, 200))]
     options = {"lossless": True} if suffix == "webp" else {}
     frames[0].save(tmp_path / f"in.{suffix}", save_all=True, append_images=frames[1:], **options)
-    result = enhance_file(tmp_path / f"in.{suffix}", tmp_path / "out.png", nearest)
-    red, green, blue = Image.open(tmp_path / "out.png").convert("RGB").getpixel((16, 16))
+    result = enhance_file(tmp_path / f"in.{suffix}", tmp_path / "out.bmp", nearest)
+    red, green, blue = Image.open(tmp_path / "out.bmp").convert("RGB").getpixel((16, 16))
     assert (red, max(green, blue)) == (200, 10)
-    assert any("first" in note for note in result.notes)
+    assert any("first of 2" in note for note in result.notes)
 
 
 def test_lossy_webp_stays_lossy_and_lossless_stays_lossless(tmp_path: Path, nearest: Any, noise: Bytes) -> None:
