@@ -18,7 +18,7 @@ from distributed import Client
 from pydantic import TypeAdapter
 
 from flows.registering import model_key, work_key
-from infra.pool import dispatch, ends
+from infra.pool import dispatch, ends, inert
 from infra.pool.certificates import Certificate
 from infra.records import BatchStopped, Fenced, ImageOutcome, Ledger
 from infra.records.tables import Batch, Chunk, Image
@@ -27,7 +27,7 @@ from infra.states import AttemptEnd, LifeState, MachineEnd
 from infra.storage.shelf import Shelf
 from workers import chunk as machine_side
 from workers.job import ChunkJob, ChunkResult, ImageJob
-from workers.model import shipped
+from workers.model import ModelError, shipped
 from workers.rejects import RejectReason
 
 DEADLY = 3
@@ -44,10 +44,16 @@ class LostMachine(Exception):
     """What a task run shows when its machine is gone: which machine, which images, and that it is tried again."""
 
 
+class _Nonsense(Exception):
+    """A machine answered with something else than the result of a chunk."""
+
+
 @dataclass
 class Hand:
     """What one attempt has in hand, from the news of its machine."""
 
+    given: frozenset[int] = frozenset()
+    """The images that it was sent with; news of any other is not believed."""
     image: int | None = None
     news: float | None = None
     begun_at: datetime | None = None
@@ -160,12 +166,12 @@ class Enhancing:
         except BatchStopped as stopped:
             raise ends.Stopped from stopped
         missing = self.ledger.missing(chunk.id)
-        end, hand = AttemptEnd.FAILED, Hand()
+        end, hand = AttemptEnd.FAILED, Hand(frozenset(image.id for image in missing))
         self._hands[attempt.id] = hand
         try:
-            result = self._send(client, attempt.id, missing, hand, again=attempt.number > 1)
+            result, outcomes = self._send(client, attempt.id, missing, hand, again=attempt.number > 1)
             self.flush()
-            self._record(attempt.id, [_outcome(vars(outcome)) for outcome in result.outcomes])
+            self._record(attempt.id, outcomes)
             end = AttemptEnd.PREEMPTED if result.left else AttemptEnd.FINISHED
             if result.left:
                 raise LostMachine(
@@ -177,6 +183,11 @@ class Enhancing:
             end, hand.worker = AttemptEnd.MACHINE_LOST, lost.machine
             self._suspect(attempt.id, hand)
             raise LostMachine(f"machine {lost.machine} is gone; what is missing goes to another one") from lost
+        except _Nonsense as nonsense:
+            if hand.worker is not None:
+                with suppress(ends.PoolGone):
+                    dispatch.send_away(client, hand.worker)
+            raise LostMachine(f"machine {hand.machine} was sent away: {nonsense}") from nonsense
         except ends.TookTooLong as slow:
             end = AttemptEnd.TIMED_OUT
             if hand.worker is None:
@@ -217,8 +228,10 @@ class Enhancing:
         with self._connecting:
             self._forget_client()
 
-    def _send(self, client: Client, attempt: int, missing: list[Image], hand: Hand, *, again: bool) -> ChunkResult:
-        result = dispatch.wait_for(
+    def _send(
+        self, client: Client, attempt: int, missing: list[Image], hand: Hand, *, again: bool
+    ) -> tuple[ChunkResult, list[ImageOutcome]]:
+        answer = dispatch.wait_for(
             client,
             machine_side.run,
             self._job(attempt, missing),
@@ -229,9 +242,14 @@ class Enhancing:
             queue=self._queue,
             priority=1 if again else 0,  # it has waited before
         )
-        if not isinstance(result, ChunkResult):
-            raise TypeError(f"a machine answered with {type(result).__name__} instead of the result of a chunk")
-        return result
+        try:
+            result = _RESULT.validate_python(answer)
+            outcomes = [_outcome(vars(outcome)) for outcome in result.outcomes]
+        except ValueError as error:
+            raise _Nonsense(f"it answered with what is no result of a chunk: {error}") from error
+        if {outcome.image_id for outcome in outcomes} | {*result.left} != hand.given:
+            raise _Nonsense("it answered for other images than it was sent")
+        return result, outcomes
 
     def _job(self, attempt: int, images: list[Image]) -> ChunkJob:
         base = work_key(self.batch)
@@ -265,9 +283,10 @@ class Enhancing:
         if hand is None:
             return
         hand.news, hand.worker = time.monotonic(), str(news.get("machine"))
-        hand.image = news.get("begun")
+        hand.image = begun if (begun := news.get("begun")) in hand.given else None
         hand.begun_at = hand.begun_at or _now()
-        if "outcome" in news and (outcome := _checked(news["outcome"])) is not None:
+        outcome = _checked(news["outcome"]) if "outcome" in news else None
+        if outcome is not None and outcome.image_id in hand.given:
             with self._telling:
                 self._told.append((news["attempt"], outcome))
 
@@ -333,7 +352,9 @@ class Enhancing:
         )
 
 
+_RESULT = TypeAdapter(ChunkResult)
 _OUTCOMES = TypeAdapter(ImageOutcome)
+inert.allow(machine_side.WrongModel, ModelError)
 
 
 def _outcome(fields: Mapping[str, Any]) -> ImageOutcome:

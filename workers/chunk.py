@@ -34,8 +34,11 @@ class WrongModel(Exception):
     """The model on this machine is not the one that the batch was registered with."""
 
 
-def run(job: ChunkJob) -> ChunkResult:
-    """Work off the chunk on this Dask worker. Raises WrongModel or ModelError; images never raise."""
+def run(job: ChunkJob) -> dict[str, Any]:
+    """Work off the chunk on this Dask worker; the `ChunkResult` as plain values, for the controller to check.
+
+    Raises WrongModel or ModelError; images never raise.
+    """
     from distributed import get_worker
     from distributed.worker import thread_state
 
@@ -51,7 +54,7 @@ def run(job: ChunkJob) -> ChunkResult:
     def tell(news: dict[str, Any]) -> None:
         worker.log_event(job.topic, {**sender, **news})
 
-    return work_off(job, str(worker.name), tell, wanted)
+    return dataclasses.asdict(work_off(job, str(worker.name), tell, wanted))
 
 
 def work_off(

@@ -16,6 +16,7 @@ from dask._expr import LLGExpr
 from dask._task_spec import Task
 from distributed import Client, Future, KilledWorker, Security
 
+from infra.pool import inert
 from infra.pool.certificates import Certificate
 from infra.pool.ends import MachineLost, PoolGone, Stopped, TookTooLong
 
@@ -31,7 +32,11 @@ RECONNECT_DEADLINE = 3.0
 
 
 def connect(address: str, certificate: Certificate) -> Client:
-    """A client of the pool's scheduler over mutual TLS. Raises PoolGone when it does not answer in time."""
+    """A client of the pool's scheduler over mutual TLS. Raises PoolGone when it does not answer in time.
+
+    What it receives is unpickled into values only, from now on and in this whole process.
+    """
+    inert.guard()
     security = Security(
         tls_ca_file=str(certificate.authority),
         tls_client_cert=str(certificate.certificate),

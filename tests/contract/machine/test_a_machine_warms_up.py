@@ -28,7 +28,8 @@ def test_a_machine_joins_warm_and_works_off_a_chunk(new_life: Life, tmp_path: Pa
     log = new_life.log("warm")
     assert log.index("certified") < log.index("has fast loaded")  # the one during the other
     result = client.submit(chunk.run, _job(tmp_path), pure=False).result(timeout=60)
-    assert [(outcome.image_id, outcome.done, outcome.machine) for outcome in result.outcomes] == [(1, True, "warm")]
+    [outcome] = result["outcomes"]
+    assert (outcome["image_id"], outcome["done"], outcome["machine"]) == (1, True, "warm")
     assert (tmp_path / "out" / "batch" / "1.png").exists()
 
 
