@@ -86,7 +86,8 @@ def enhance_file(
     format is found by content. The target appears complete or not at all. With `preview`, a folder and the
     stem of a name, `<preview>.before.jpg` and `<preview>.after.jpg` show the middle of the picture (at most
     320 pixels of input a side). `on_progress(done, rows)` is called after each row of tiles, in rows of
-    input (of each page anew); what it raises ends the work. When memory runs out, the image is begun again with smaller tiles.
+    input (of each page anew); what it raises ends the work. When memory runs out, the image is begun again with
+    smaller tiles.
 
     Raises Rejected when this image cannot be enhanced, ValueError for an `output_format` that is none,
     OSError for what is no fault of the image (a full disk), MemoryError when even small tiles do not fit.

@@ -81,7 +81,7 @@ def test_frames_of_a_png_are_laid_over_each_other_as_they_say(
     later[10:20, 10:30] = np.random.default_rng(2).integers(0, 256, (10, 20, 4), dtype=np.uint8)
     later[..., 3] = np.where(later[..., 3] > 99, 255, 0)
     pictures = [Image.fromarray(pixels) for pixels in (noise, later, noise[::-1].copy())]
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], disposal=disposal, blend=blend)
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], disposal=[0, disposal, 0], blend=blend)
     enhance_file(path, tmp_path / "out.png", nearest)
     was, now = _shown(path)[0], _shown(tmp_path / "out.png")[0]
     assert (now == was.repeat(2, axis=1).repeat(2, axis=2)).all()
