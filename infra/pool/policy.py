@@ -135,7 +135,7 @@ def decide(
     if surplus := _surplus(staying, limits):
         return Decision(give_back=(*back, *surplus))
     missing = wanted(work, limits) - len(staying)
-    if missing <= 0 or _unused(work, staying, now):
+    if missing <= 0 or _unused(work, staying, limits, now):
         return Decision(give_back=tuple(back))
     # Whatever is not gone yet counts, also what is on its way out: there are never more machines than allowed.
     room = limits.maximum - len(machines)
@@ -202,12 +202,11 @@ def _too_dear(zone: Zone, rate: float, limits: Limits, spent_today: float) -> st
     return ""
 
 
-def _unused(work: Work, staying: Sequence[Held], now: datetime) -> bool:
+def _unused(work: Work, staying: Sequence[Held], limits: Limits, now: datetime) -> bool:
     """Whether a machine has had no work since long, although work waits."""
-    asked = work.asked_at or now - UNUSED_FOR
-    return any(
-        m.stage is Stage.SERVING and m.since is not None and now - max(m.since, asked) >= UNUSED_FOR for m in staying
-    )
+    long = min(UNUSED_FOR, limits.idle_window / 2)  # or idle machines would be given back and rented again in turn
+    asked = work.asked_at or now - long
+    return any(m.stage is Stage.SERVING and m.since is not None and now - max(m.since, asked) >= long for m in staying)
 
 
 def _surplus(staying: Sequence[Held], limits: Limits) -> list[Return]:

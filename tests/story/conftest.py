@@ -6,6 +6,9 @@ import pytest
 
 from tests.story.stack import Stack, running_stack
 
+ATTEMPTS = 2
+"""Attempts of a chunk; each lost machine uses one up."""
+
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
@@ -22,5 +25,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         idle_window=7,
         boot_deadline=30,
         stockout_pause=2,
+        attempts=ATTEMPTS,
     ) as stack:
         yield stack

@@ -267,6 +267,7 @@ def test_while_a_machine_has_nothing_to_do_no_other_one_is_rented_for_the_work_t
     assert choose(long_ago, held("m1", idle=19)).rent
     assert choose(long_ago, held("m1", idle=20)) == Decision()
     assert choose(replace(MUCH, asked_at=ago(19)), held("m1", idle=400)).rent, "nobody had the time to hand it out"
+    assert choose(long_ago, held("m1", idle=4), idle_window=timedelta(seconds=7)) == Decision()
     assert choose(long_ago, held("m1", idle=400), held("m2")).rent, "an idle machine that goes back is no sign"
 
 
