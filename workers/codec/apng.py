@@ -171,7 +171,8 @@ class Frames:
         pixels: Pixels = flat.reshape(frame.height, frame.width, image.bands)
         if self._added_alpha:
             opaque = np.full((*pixels.shape[:2], 1), np.iinfo(pixels.dtype).max, pixels.dtype)
-            return np.concatenate([pixels, opaque], axis=-1)
+            whole_pixels: Pixels = np.concatenate([pixels, opaque], axis=-1)
+            return whole_pixels
         return pixels
 
 
