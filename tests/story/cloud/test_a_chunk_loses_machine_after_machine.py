@@ -17,7 +17,7 @@ def test_after_so_many_preemptions_the_user_is_told_and_retry_goes_on(stack: Sta
     batch = stack.submit(tmp_path / "pictures", "unlucky")
     taken: set[str] = set()
     for number in range(1, ATTEMPTS + 1):
-        there = stack.eventually(f"attempt {number} has a machine", lambda n=number: _serving(stack, batch, n) - taken)  # noqa: B023
+        there = stack.eventually(f"attempt {number} has a machine", lambda n=number: _serving(stack, batch, n) - taken)
         taken.update(there)
         stack.emulator.preempt_all(notice=None)
 
