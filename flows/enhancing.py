@@ -342,9 +342,14 @@ class Enhancing:
             dispatch.disconnect(self._client)
         self._client = None
 
+    def _why_none_came(self, life: int) -> str:
+        """Why the last machine of a life that did not boot did not."""
+        failed = [machine for machine in self.ledger.machines(life) if machine.end is MachineEnd.BOOT_FAILED]
+        return f"machine {failed[-1].name} did not come up. {failed[-1].reason}" if failed else ""
+
     def _no_capacity(self) -> NoCapacity:
         life = self.ledger.current_life()
-        waits = life.details.get("waits", "") if life else ""
+        waits = (life.details.get("waits", "") or self._why_none_came(life.id)) if life else ""
         within = "" if self._waits_in_vain() else f" within {self.settings.capacity_deadline:.0f} s"
         return NoCapacity(
             f"no machine could be had{within}{': ' + waits if waits else ''}. Nothing is lost: mend that, see "

@@ -28,8 +28,8 @@ _RELATIVE_SQLITE = re.compile(r"(sqlite:///)([^/:?][^?]*)(.*)")
 _USER_AND_PASSWORD = re.compile(r"(://[^:/@]*:).*@")
 _PASSWORD_OPTION = re.compile(r"([?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
 
-Seconds = Annotated[float, Field(gt=0)]
-Dollars = Annotated[float, Field(ge=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Cloud = Literal["emulator", "google"]
 
 _LOCAL_PROJECT = "spotlift-local"
@@ -109,7 +109,7 @@ class Settings(BaseSettings):
     # The work
     model: str = Field("fast", description="model of batches that do not name one: a shipped name or a .keras file")
     chunk_seconds: Seconds = Field(15.0, description="work in one chunk, the unit of dispatch")
-    capacity_deadline: Seconds = Field(600.0, description="seconds a batch waits for a machine before it gives up")
+    capacity_deadline: Seconds = Field(1500.0, description="seconds a batch waits for a machine before it gives up")
     image_deadline: Seconds = Field(600.0, description="seconds that one image may take at most")
     attempts: int = Field(20, ge=1, description="attempts per chunk; lost machines use them up")
     restarts: int = Field(5, ge=0, description="times that a batch whose run died is started again by itself")

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from infra.settings import Settings
+from infra.settings import Dollars, Seconds, Settings
 
 
 class PoolPlan(BaseModel):
@@ -26,20 +26,18 @@ class PoolPlan(BaseModel):
     spot: bool = Field(True, description="Spot machines: cheap, and the cloud may take them back at any time.")
     machines: int = Field(ge=1, le=200, description="Machines at most.")
     least_machines: int = Field(1, ge=1, le=200, description="Machines to rent as soon as there is any work.")
-    idle_window: float | Literal["auto"] = Field(
+    idle_window: Seconds | Literal["auto"] = Field(
         description="Seconds without work after which a machine is given back. auto: as long as booting takes."
     )
-    boot_deadline: float = Field(gt=0, description="Seconds within which a machine must check in.")
-    max_run: float = Field(gt=0, description="Seconds after which Compute Engine deletes a machine, whatever happens.")
-    budget_per_hour: float | None = Field(None, ge=0, description="US dollars an hour that all machines may cost.")
-    budget_per_day: float | None = Field(None, ge=0, description="US dollars that may be spent within 24 hours.")
+    boot_deadline: Seconds = Field(description="Seconds within which a machine must check in.")
+    max_run: Seconds = Field(description="Seconds after which Compute Engine deletes a machine, whatever happens.")
+    budget_per_hour: Dollars | None = Field(None, description="US dollars an hour that all machines may cost.")
+    budget_per_day: Dollars | None = Field(None, description="US dollars that may be spent within 24 hours.")
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
         if self.least_machines > self.machines:
             raise ValueError(f"least_machines ({self.least_machines}) is more than machines ({self.machines})")
-        if self.idle_window != "auto" and self.idle_window <= 0:
-            raise ValueError("idle_window must be more than 0 seconds, or auto")
         return self
 
     @classmethod

@@ -166,5 +166,5 @@ def test_a_plan_that_makes_no_sense_is_refused():
     assert PoolPlan.of(settings).least_machines == 2
     with pytest.raises(ValueError, match=r"least_machines \(3\) is more than machines \(2\)"):
         PoolPlan(**{**PoolPlan.of(settings).model_dump(), "least_machines": 3})
-    with pytest.raises(ValueError, match="idle_window must be more than 0 seconds, or auto"):
+    with pytest.raises(ValueError, match="greater than 0"):
         PoolPlan(**{**PoolPlan.of(settings).model_dump(), "idle_window": 0})
