@@ -1,7 +1,8 @@
 """Two hundred images on three emulated machines, five of which are taken away: what preemptions cost.
 
 The same batch runs first undisturbed, on the same stack: that is the baseline. Two of the five machines are taken away
-without notice, three with.
+without notice, three with; the others are busy then, and what was lost waits for one of them. Afterwards batches of one
+image lose their machine without notice while another one has nothing to do.
 """
 
 import statistics
@@ -11,12 +12,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from infra.pool import dispatch
 from infra.pool.bill import bill
 from infra.pool.books import as_rented
-from infra.records.tables import Event
+from infra.pool.certificates import Certificate
+from infra.records.tables import Event, Life
 from infra.states import BatchState, EventKind, MachineState
 from tests.bench.table import show
-from tests.story.pictures import album
+from tests.story.pictures import album, draw
 from tests.story.stack import Stack, running_stack
 
 IMAGES = 200
@@ -24,7 +27,8 @@ MACHINES = 3
 AT = (0.15, 0.3, 0.45, 0.6, 0.75)
 """When a machine is taken away, as the share of images that are done."""
 WITHOUT_NOTICE = (1, 3)
-WITHIN = 600.0
+SINGLES = 3
+"""Batches of one image that lose their machine while another one is idle."""
 
 
 @dataclass
@@ -56,8 +60,10 @@ def measure() -> None:
             disturbed = _run(stack, pictures, "disturbed", disturbed=True)
             life = stack.ledger.current_life()
             assert life is not None
+            draw(root / "one" / "large.png", 2000, 1500, seed=1)
+            singles = [_lose_one(stack, life, root / "one", f"single-{number}") for number in range(SINGLES)]
             stack.eventually("the pool has ended", lambda: not stack.ledger.lives(open_only=True), 300)
-            _report(stack, life.id, first, undisturbed, disturbed)
+            _report(stack, life.id, first, undisturbed, disturbed, singles)
 
 
 def _run(stack: Stack, pictures: Path, name: str, *, disturbed: bool) -> Run:
@@ -76,10 +82,37 @@ def _run(stack: Stack, pictures: Path, name: str, *, disturbed: bool) -> Run:
     return run
 
 
-def _report(stack: Stack, life: int, first: Run, undisturbed: Run, disturbed: Run) -> None:
+def _lose_one(stack: Stack, life: Life, picture: Path, name: str) -> Run:
+    """A batch of one image, whose machine is taken away without notice while another one has nothing to do."""
+    with dispatch.connect(
+        str(life.scheduler_address), Certificate.of(Path(life.details["certificates"]), "client")
+    ) as it:
+
+        def victim() -> str | None:
+            at_work = dispatch.at_work(it) or {}
+            busy = [machine for machine, works in at_work.items() if works]
+            return busy[0] if len(busy) == 1 and len(at_work) > 1 else None
+
+        stack.eventually(
+            "there are idle machines", lambda: list((dispatch.at_work(it) or {}).values()).count(False) >= 2
+        )
+        batch = stack.submit(picture, name)
+        machine = stack.eventually("one machine works, and another does not", victim)
+    run = Run(batch, 0.0, [(machine, False, datetime.now().astimezone())])
+    stack.emulator.preempt(machine, notice=None)
+    assert stack.ended(batch).state is BatchState.DONE
+    return run
+
+
+def _losses(stack: Stack, run: Run) -> list["_Loss"]:
+    diary = stack.ledger.events(batch_id=stack.ledger.batch(run.batch).id, most=100_000)
+    return [_Loss(event, diary, run) for event in diary if _is_loss(event)]
+
+
+def _report(stack: Stack, life: int, first: Run, undisturbed: Run, disturbed: Run, singles: list[Run]) -> None:
     told = {name for name, with_notice, _ in disturbed.taken if with_notice}
-    diary = stack.ledger.events(batch_id=stack.ledger.batch(disturbed.batch).id, most=100_000)
-    losses = [_Loss(event, diary, disturbed) for event in diary if _is_loss(event)]
+    losses = _losses(stack, disturbed)
+    alone = [loss for single in singles for loss in _losses(stack, single)]
     noticed = [loss for loss in losses if _machine(stack, loss) in told]
     unnoticed = [loss for loss in losses if _machine(stack, loss) not in told]
     machines = stack.ledger.machines(life)
@@ -100,7 +133,8 @@ def _report(stack: Stack, life: int, first: Run, undisturbed: Run, disturbed: Ru
             ("images redone without notice", sum(loss.redone for loss in unnoticed), f"≤ {len(unnoticed)}"),
             ("attempts lost with notice / without", f"{len(noticed)} / {len(unnoticed)}", ""),
             ("s from preemption to the chunk sent again", _median([loss.sent for loss in losses]), ""),
-            ("s from preemption to its work running elsewhere", _median([loss.begun for loss in losses]), "< 1"),
+            ("s from preemption to its work running elsewhere", _median([loss.begun for loss in losses]), ""),
+            (f"the same, {len(alone)} times, with an idle machine", _median([loss.begun for loss in alone]), "< 1"),
             ("s from preemption to its next image done", _median([loss.done for loss in losses]), ""),
             ("s from taken from the inbox to the accepted order", (ordered - arrived).total_seconds(), "< 5"),
             ("s from the first check-in to the first finished image", (result - checked_in).total_seconds(), "< 2"),

@@ -50,6 +50,7 @@ def test_with_a_full_quota_and_a_machine_that_never_boots_the_batch_gets_done_al
     assert {m.end for m in failed} <= {MachineEnd.QUOTA, MachineEnd.BOOT_FAILED}
     [never_booted] = [m for m in failed if m.end is MachineEnd.BOOT_FAILED]
     assert "did not check in within 30 s" in never_booted.reason
+    assert {attempt.number for attempt in stack.ledger.attempts(stack.ledger.batch(batch).id)} == {1}
 
 
 def test_what_only_a_person_can_mend_is_told_at_once_and_retry_goes_on(stack: Stack, tmp_path: Path):
