@@ -34,6 +34,7 @@ Cloud = Literal["emulator", "google"]
 
 _LOCAL_PROJECT = "spotlift-local"
 _LOCALHOST = "127.0.0.1"
+_LOCAL_POOL = "spotlift"
 _ZONE = re.compile(r"[a-z]+-[a-z]+[0-9]+-[a-z]")
 _LABEL = r"^[a-z][-_a-z0-9]{0,62}$"
 _ZONES = "us-central1-a,us-central1-b,us-east1-b,us-east4-a,us-west1-a"
@@ -70,7 +71,12 @@ class Settings(BaseSettings):
         _LOCAL_PROJECT, validate_default=True, description="Google Cloud project that machines are rented in"
     )
     emulator_port: int = Field(4201, ge=1, le=65535, description="port of the emulator of Compute Engine")
-    pool: str = Field("spotlift", pattern=_LABEL, description="label of our machines; one per controller in a project")
+    pool: str = Field(
+        _LOCAL_POOL,
+        pattern=_LABEL,
+        validate_default=True,
+        description="label of our machines; one per controller in a project",
+    )
     controller: str = Field(
         _LOCALHOST, validate_default=True, description="address under which machines reach this computer"
     )
@@ -139,11 +145,15 @@ class Settings(BaseSettings):
             raise ValueError(f"{wrong[0].strip()!r} is no zone; write them like us-central1-a,us-east4-c")
         return zones
 
-    @field_validator("project", "controller")
+    @field_validator("project", "controller", "pool")
     @classmethod
     def _is_told_for_google(cls, value: str, info: ValidationInfo) -> str:
-        if info.data.get("cloud") == "google" and value in (_LOCAL_PROJECT, _LOCALHOST):
-            what = "the project to rent in" if info.field_name == "project" else "an address that machines there reach"
+        if info.data.get("cloud") == "google" and value in (_LOCAL_PROJECT, _LOCALHOST, _LOCAL_POOL):
+            what = {
+                "project": "the project to rent in",
+                "controller": "an address that machines there reach",
+                "pool": "a label of this controller's own: what carries it, and no row knows, is deleted",
+            }[str(info.field_name)]
             raise ValueError(f"with cloud = google this must be {what}")
         return value
 

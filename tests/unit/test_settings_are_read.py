@@ -146,10 +146,12 @@ def test_what_is_no_zone_is_named(zones: str):
         read_settings(zones=zones)
 
 
-def test_google_needs_a_project_and_an_address_that_its_machines_reach():
+def test_google_needs_a_project_an_address_that_its_machines_reach_and_a_label_for_them():
     with pytest.raises(SettingsError, match=r"(?s)'project'.*its default.*'controller'.*must be an address"):
         read_settings(cloud="google")
-    settings = read_settings(cloud="google", project="my-project", controller="10.0.0.2")
+    with pytest.raises(SettingsError, match="'pool'.*must be a label of this controller's own"):
+        read_settings(cloud="google", project="my-project", controller="10.0.0.2")
+    settings = read_settings(cloud="google", project="my-project", controller="10.0.0.2", pool="mine")
     assert settings.machine_account == "spotlift-worker@my-project.iam.gserviceaccount.com"
     assert settings.container.startswith("us-central1-docker.pkg.dev/my-project/spotlift/worker:")
     assert settings.threads == 0  # a rented machine is there for us alone
