@@ -160,7 +160,7 @@ class Frames:
         whole = png.SIGNATURE + header + self._plan.shared + png.chunk(b"IDAT", packed) + png.chunk(b"IEND", b"")
         try:
             image = pyvips.Image.pngload_buffer(whole, fail_on="error")
-            flat = np.frombuffer(image.write_to_memory(), self.picture.dtype)
+            flat: Pixels = np.frombuffer(image.write_to_memory(), self.picture.dtype)
         except pyvips.Error as error:
             details = " ".join(str(error).split())[:200]
             raise Rejected(
@@ -171,8 +171,7 @@ class Frames:
         pixels: Pixels = flat.reshape(frame.height, frame.width, image.bands)
         if self._added_alpha:
             opaque = np.full((*pixels.shape[:2], 1), np.iinfo(pixels.dtype).max, pixels.dtype)
-            whole_pixels: Pixels = np.concatenate([pixels, opaque], axis=-1)
-            return whole_pixels
+            pixels = np.concatenate([pixels, opaque], axis=-1)
         return pixels
 
 
