@@ -28,7 +28,7 @@ from workers.codec import (
     save_preview,
 )
 from workers.colour import Upscaler, enlarged, margin
-from workers.naming import format_of, known_format
+from workers.naming import SUFFIXES, format_of, known_format
 from workers.rejects import Rejected, RejectReason
 from workers.tiling import Tiling, mirrored, tiling
 
@@ -136,7 +136,7 @@ def _attempt(
         bytes_out=size,
         sha256=checksum,
         seconds=0.0,
-        notes=(*_about_the_name(source, picture), *notes),
+        notes=(*_about_the_name(source, picture, format), *notes),
     )
 
 
@@ -209,7 +209,9 @@ def _wished(target: Path) -> str:
     return format
 
 
-def _about_the_name(source: Path, picture: Picture) -> tuple[str, ...]:
+def _about_the_name(source: Path, picture: Picture, format: str) -> tuple[str, ...]:
+    if picture.format not in SUFFIXES:
+        return (f"{picture.format} is read but not written: the result is a {format}.",)
     named = format_of(source.name)
     if named in (None, picture.format):
         return ()

@@ -8,13 +8,18 @@ from pathlib import PurePosixPath
 
 # The first suffix of each format is the one that a changed name gets.
 SUFFIXES: dict[str, tuple[str, ...]] = {
-    "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg", ".jpe"),
+    "PNG": (".png", ".apng"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),
     "BMP": (".bmp",),
     "GIF": (".gif",),
 }
+READ_ONLY = frozenset(
+    {".avif", ".cur", ".heic", ".heif", ".ico", ".j2k", ".jp2", ".jxl", ".pbm", ".pcx", ".pgm", ".pnm", ".ppm"}
+    | {".psd", ".qoi", ".sgi"}
+)
+"""Suffixes of images whose results are PNGs. Some (HEIC, JPEG XL) are known only to be set aside with a reason."""
 RESERVED = frozenset({"report.html", "manifest.json"})
 """What we put beside the results of a batch; no result and no folder of results is called so, in any case."""
 MAX_PART_BYTES = 255
@@ -33,7 +38,11 @@ def format_of(name: str) -> str | None:
 
 def is_image_name(name: str) -> bool:
     """Whether a file of this name is taken for an image. What it really is, its content will tell."""
-    return format_of(name) is not None
+    return format_of(name) is not None or _is_read_only(name)
+
+
+def _is_read_only(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in READ_ONLY
 
 
 def known_format(wish: str) -> str:
@@ -51,7 +60,8 @@ def output_names(
 ) -> dict[str, str]:
     """Give each image (a relative POSIX name) the name of its result, such that no two results clash.
 
-    A name stays as it is unless `output_format` asks for another format: then only the suffix changes. Names
+    A name stays as it is unless `output_format` asks for another format: then only the suffix changes. A name that
+    says no format that is written becomes that of a PNG: `a.ppm` becomes `a.png`, `a.xyz` becomes `a.xyz.png`. Names
     that would clash, also on a file system that ignores case, keep their old suffix inside the new one:
     `a.gif` and `a.jpg` as PNG become `a.gif.png` and `a.jpg.png`. What clashes even then is numbered, and what
     is too long is cut before the suffix. An image that keeps its name is never renamed for one that does not.
@@ -76,12 +86,13 @@ def output_names(
 
     result = {name: known[name] for name in set(names) & known.keys()}
     for name in fresh:
-        if wished is None or format_of(name) == wished:
+        stated = format_of(name)
+        if stated is not None and wished in (None, stated):
             result[name] = _free_file(placed(name, ""), taken.__contains__)
             taken.add(result[name].casefold())
     changed = [name for name in fresh if name not in result]
-    new = SUFFIXES[wished][0] if wished else ""
-    short = {name: placed(str(PurePosixPath(name).with_suffix("")), new) for name in changed}
+    new = SUFFIXES[wished or "PNG"][0]
+    short = {name: placed(_without_suffix(name), new) for name in changed}
     claims = Counter(candidate.casefold() for candidate in short.values())
     for name in changed:
         folded = short[name].casefold()
@@ -91,6 +102,11 @@ def output_names(
             result[name] = _free_file(placed(name, new), lambda place: place in taken or place in claims)
         taken.add(result[name].casefold())
     return result
+
+
+def _without_suffix(name: str) -> str:
+    """The name without a suffix that says what image it is; any other suffix belongs to the name."""
+    return str(PurePosixPath(name).with_suffix("")) if is_image_name(name) else name
 
 
 def _free_file(name: str, is_taken: Callable[[str], bool]) -> str:

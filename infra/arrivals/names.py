@@ -9,7 +9,11 @@ from infra.arrivals.reasons import ArrivalError, ArrivalReason
 
 READY = "_READY"  # an empty file of this name says that a folder is complete
 WISH = "batch.toml"
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif"}
+    | {".avif", ".cur", ".heic", ".heif", ".ico", ".j2k", ".jp2", ".jxl", ".pbm", ".pcx", ".pgm", ".pnm", ".ppm"}
+    | {".psd", ".qoi", ".sgi"}
+)  # by the names of `workers.naming`, which this package does not import; a test holds them together
 MAX_BATCH_NAME = 100  # characters
 
 _PUNCTUATION = "._- ()"  # browsers call a second download "photos (1).zip"

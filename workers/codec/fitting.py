@@ -4,6 +4,7 @@ says what."""
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyvips
 
 from workers.codec.picture import Colour, Metadata, Picture
@@ -19,6 +20,10 @@ def fitted(image: Any, picture: Picture, format: str) -> tuple[Any, Metadata, tu
     """The libvips `image`, of `picture`'s kind, as `format` can hold it; the metadata that is still true;
     notes."""
     metadata, notes = picture.metadata, []
+    gamma = _own_gamma(metadata)
+    if gamma is not None and format != "PNG" and metadata.icc is None:
+        image = _with_gamma_of_srgb(image, gamma, picture.alpha)
+        notes.append(f"Brightness was converted from the PNG's own gamma to that of sRGB, as {format} cannot hold it.")
     if picture.colour is Colour.CMYK and format not in _CMYK:
         image, metadata = to_srgb(image, picture), replace(metadata, icc=None)
         notes.append(f"CMYK was converted to sRGB, as {format} cannot hold it.")
@@ -35,8 +40,6 @@ def fitted(image: Any, picture: Picture, format: str) -> tuple[Any, Metadata, tu
         notes.append(f"16 bits per sample became 8, as {format} cannot hold more.")
     if format == "GIF":
         notes.append("GIF holds 256 colours: where the picture has more, they were reduced.")
-    if picture.format == "PNG" and format != "PNG" and metadata.icc is None and _has_odd_gamma(metadata):
-        notes.append(f"The PNG's own gamma was not carried over: {format} cannot hold it.")
     return image, metadata, tuple(notes)
 
 
@@ -75,7 +78,24 @@ def with_blob(image: Any, name: str, data: bytes) -> Any:
     return copy
 
 
-def _has_odd_gamma(metadata: Metadata) -> bool:
+def _own_gamma(metadata: Metadata) -> float | None:
+    """The exponent in a PNG's gAMA chunk, where it says something else than sRGB's and counts."""
     kinds = dict(metadata.png_chunks)
-    gamma = int.from_bytes(kinds.get(b"gAMA", b""), "big")
-    return b"sRGB" not in kinds and gamma != 0 and abs(gamma - 45455) > 500
+    stated = int.from_bytes(kinds.get(b"gAMA", b"")[:4], "big")
+    if {b"sRGB", b"cICP", b"iCCP"} & kinds.keys() or abs(stated - 45455) <= 500:
+        return None
+    return stated / 100_000 if 1_000 <= stated <= 1_000_000 else None
+
+
+def _with_gamma_of_srgb(image: Any, gamma: float, alpha: bool) -> Any:
+    """Samples that are light to the power of `gamma`, as sRGB has them. Source: IEC 61966-2-1."""
+    top = 65535 if image.format == "ushort" else 255
+    light = (np.arange(top + 1) / top) ** (1 / gamma)
+    encoded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    table = np.rint(encoded * top).astype(np.uint16 if top == 65535 else np.uint8)
+    lookup = pyvips.Image.new_from_memory(table, top + 1, 1, 1, image.format)
+    kind = image.interpretation
+    if not alpha:
+        return image.maplut(lookup).copy(interpretation=kind)
+    colours = image.extract_band(0, n=image.bands - 1).maplut(lookup)
+    return colours.bandjoin(image.extract_band(image.bands - 1)).copy(interpretation=kind)

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pyvips
 
-from workers.codec import apng, bmp, exif, png, tiff
+from workers.codec import apng, exif, pillow, png, tiff
 from workers.codec.picture import BANDS, Animation, Colour, Metadata, Picture, Pixels, Source
 from workers.codec.sizes import check_frames, check_input
 from workers.codec.sniff import sniff
+from workers.codec.unusual import usual
 from workers.codec.vips import FORMATS
 from workers.rejects import Rejected, RejectReason
 
@@ -31,6 +32,8 @@ _COLOURS = {
     "rgb16": Colour.RGB,
     "cmyk": Colour.CMYK,
 }
+# What decoders say of files that may be whole, but are beyond them.
+_NOT_READ = ("Unsupported JPEG", "not configured", "not implemented", "unsupported tiff", "samples out of range")
 _EXIF_PREFIX = b"Exif\0\0"
 
 
@@ -49,26 +52,26 @@ def open_image(path: Path, max_pixels: int, format: str | None = None, page: int
     """
     kind = sniff(path)
     outline = png.outline(path) if kind == "PNG" else None
-    facts = tiff.facts(path) if kind == "TIFF" else None
-    if facts is not None and facts.camera_raw:
-        raise Rejected(
-            RejectReason.UNSUPPORTED_FORMAT,
-            f"{path.name} is a camera raw file or holds only a small preview. Develop it first.",
-        )
-    if kind == "BMP":
-        source = bmp.BmpSource(path)
-        check_input(path.name, source.picture.width, source.picture.height, max_pixels)
-        return source
-    image = _opened(path, kind, page)
+    facts = tiff.facts(path, page) if kind == "TIFF" else None
+    if facts is not None:
+        _check_facts(path, facts)
+    if kind in pillow.READ:
+        return pillow.PillowSource(path, kind, max_pixels)
+    if facts is not None and facts.by_pillow:
+        return pillow.PillowSource(path, kind, max_pixels, page, levels=(1 << facts.bits) - 1)
+    # libtiff calls a wrong orientation an error, and goes on all the same.
+    lenient = facts is not None and facts.orientation not in range(1, 9)
+    image = _opened(path, kind, page, fail_on="truncated" if lenient else "error")
     check_input(path.name, image.width, image.height, max_pixels)
-    picture = _described(path, kind, image, outline, facts)
+    image, notes = usual(path.name, image, _COLOURS, lambda: _opened(path, kind, page))
+    picture = replace(_described(path, kind, image, outline, facts), notes=notes)
     if outline is not None and outline.animated:
         return _animated_png(path, image, picture, max_pixels, format)
     frames = _field(image, "n-pages", 1)
     if frames == 1 or (kind == "TIFF" and format == "TIFF"):
         return VipsSource(path, image, picture)
     if kind == "TIFF" or format not in ANIMATED:
-        return VipsSource(path, image, replace(picture, notes=_only_the_first(kind, frames, format)))
+        return VipsSource(path, image, replace(picture, notes=(*notes, *_only_the_first(kind, frames, format))))
     check_frames(path.name, image.width, image.height, frames, max_pixels)
     image = _opened(path, kind, all_frames=True)
     animation = Animation(_delays(image, frames), _field(image, "loop", 0))
@@ -105,13 +108,32 @@ def _delays(image: Any, frames: int) -> tuple[int, ...]:
     return (*stated, *[100] * (frames - len(stated)))
 
 
-def _opened(path: Path, kind: str, page: int = 0, *, all_frames: bool = False) -> Any:
+def _check_facts(path: Path, facts: tiff.Facts) -> None:
+    if facts.camera_raw:
+        raise Rejected(
+            RejectReason.UNSUPPORTED_FORMAT,
+            f"{path.name} is a camera raw file or holds only a small preview. Develop it first.",
+        )
+    if 0 in (facts.width, facts.height):
+        raise Rejected(
+            RejectReason.ZERO_SIZE,
+            f"{path.name} says that it is {facts.width}×{facts.height} pixels: there is no picture. Export it again.",
+        )
+    if facts.rare:
+        raise Rejected(
+            RejectReason.UNSUPPORTED_PIXELS,
+            f"{path.name} is a TIFF with {facts.rare}, which is not read. Convert it to 8 or 16 bits per sample, "
+            "with no compression, LZW or Deflate.",
+        )
+
+
+def _opened(path: Path, kind: str, page: int = 0, *, all_frames: bool = False, fail_on: str = "error") -> Any:
     options = {"n": -1} if all_frames else {"page": page} if page else {}
     with path.open("rb") as file:
         try:
             source = pyvips.Source.new_from_descriptor(file.fileno())
             # "error" still lets warnings pass: cameras and phones write files that decoders grumble about.
-            return getattr(pyvips.Image, _LOADERS[kind])(source, access="sequential", fail_on="error", **options)
+            return getattr(pyvips.Image, _LOADERS[kind])(source, access="sequential", fail_on=fail_on, **options)
         except pyvips.Error as error:
             raise explained(path, kind, error) from None
 
@@ -193,9 +215,23 @@ class VipsSource:
 def explained(path: Path, kind: str, error: Exception) -> Rejected:
     """Why a file of format `kind` did not decode: it ends early, or it is damaged."""
     if _is_cut_off(path, kind):
-        return Rejected(RejectReason.TRUNCATED, f"{path.name} is cut off: the {kind} ends before its picture does.")
+        return Rejected(
+            RejectReason.TRUNCATED,
+            f"{path.name} is cut off: the {kind} ends before its picture does. Copy or download it again.",
+        )
     details = " ".join(str(error).split())
-    return Rejected(RejectReason.DAMAGED, f"{path.name} is damaged: the {kind} does not decode ({details[:200]}).")
+    if "Empty JPEG image" in details:
+        return Rejected(RejectReason.ZERO_SIZE, f"{path.name} says that it is 0 pixels wide or high. Export it again.")
+    if any(word in details for word in _NOT_READ):
+        return Rejected(
+            RejectReason.UNSUPPORTED_PIXELS,
+            f"{path.name} is a {kind} of a rare kind that is not read ({details[:200]}). Convert it to PNG.",
+        )
+    return Rejected(
+        RejectReason.DAMAGED,
+        f"{path.name} is damaged: the {kind} does not decode ({details[:200]}). "
+        "If an image editor can open it, save it anew there.",
+    )
 
 
 def _is_cut_off(path: Path, kind: str) -> bool:

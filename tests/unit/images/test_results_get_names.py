@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.naming import RESERVED, format_of, is_image_name, known_format, output_names
+from infra.arrivals.names import IMAGE_SUFFIXES
+from workers.naming import READ_ONLY, RESERVED, SUFFIXES, format_of, is_image_name, known_format, output_names
 
 
 def test_names_stay_as_they_are_unless_another_format_is_wished() -> None:
@@ -90,7 +91,7 @@ def test_images_that_have_result_names_keep_them_and_no_other_gets_one() -> None
     later = output_names(["a.gif", "a.jpg", "A.png", "a.png/b.png"], "png", first)
     assert later == {"a.gif": "a.png", "a.jpg": "a.jpg.png", "A.png": "A-2.png", "a.png/b.png": "a.png-2/b.png"}
     assert output_names(["a.png"], None, {"gone.gif": "A.PNG"}) == {"a.png": "a-2.png"}
-    assert output_names(["d"], None, {"gone.gif": "D/a.png"}) == {"d": "d-2"}
+    assert output_names(["d.png"], None, {"gone.gif": "D.png/a.png"}) == {"d.png": "d-2.png"}
 
 
 def test_a_hundred_thousand_names_take_seconds() -> None:
@@ -140,12 +141,34 @@ def test_what_is_known_stays_however_the_others_are_called(
     assert not any(place.rpartition("/")[0] in places for place in places)
 
 
+def test_what_is_only_read_becomes_a_png() -> None:
+    assert output_names(["a.ppm", "b.AVIF", "c.ico", "c.png"], None) == {
+        "a.ppm": "a.png",
+        "b.AVIF": "b.png",
+        "c.ico": "c.ico.png",
+        "c.png": "c.png",
+    }
+    assert output_names(["a.ppm"], "jpg") == {"a.ppm": "a.jpg"}
+
+
+def test_a_name_that_says_nothing_of_a_format_gets_a_suffix_more() -> None:
+    assert output_names(["scan", "v1.2", "d/x.tmp"], None) == {
+        "scan": "scan.png",
+        "v1.2": "v1.2.png",
+        "d/x.tmp": "d/x.tmp.png",
+    }
+
+
+def test_inbox_and_machines_take_the_same_names_for_images() -> None:
+    assert {suffix for group in SUFFIXES.values() for suffix in group} | READ_ONLY == IMAGE_SUFFIXES
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.JPG", "b/c.jpeg", "a.jpe", "a.webp", "a.TIF", "a.tiff", "a.bmp", "a.gif"])
 def test_image_names(name: str) -> None:
     assert is_image_name(name)
 
 
-@pytest.mark.parametrize("name", ["png", "a.txt", "a.png.part", "a", ".png", "a.heic", "batch.toml"])
+@pytest.mark.parametrize("name", ["png", "a.txt", "a.png.part", "a", ".png", "a.cr2", "batch.toml"])
 def test_other_names(name: str) -> None:
     assert not is_image_name(name)
 
