@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 _FORMATS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _MOST_ENTRIES = 4096
+_FARTHEST = 1 << 40  # no image is that large, and operating systems refuse to look at very far places
 _MOST_VALUES = 1 << 20  # more strips than any real file has
 
 
@@ -92,6 +93,8 @@ def _values(file: BinaryIO, shape: Layout, kind: int, length: int, inline: bytes
 
 
 def _read(file: BinaryIO, offset: int, size: int) -> bytes:
+    if offset >= _FARTHEST:
+        raise DirectoryError(f"nothing at offset {offset}")
     file.seek(offset)
     data = file.read(size)
     if len(data) != size:

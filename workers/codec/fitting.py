@@ -35,6 +35,8 @@ def fitted(image: Any, picture: Picture, format: str) -> tuple[Any, Metadata, tu
     if picture.alpha and format not in _ALPHA:
         image = on_white(image)
         notes.append(f"Transparent parts became white, as {format} has no transparency.")
+    if picture.colour is Colour.GREY and picture.alpha and format == "BMP":
+        image = image.colourspace("rgb16" if image.format == "ushort" else "srgb")  # no BMP has grey with alpha
     if picture.depth == 16 and format not in _SIXTEEN_BITS:
         image = to_8_bits(image)
         notes.append(f"16 bits per sample became 8, as {format} cannot hold more.")

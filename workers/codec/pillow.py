@@ -3,6 +3,7 @@
 Pillow holds the whole picture. The plugin is chosen by our own look at the content, never by Pillow's guess.
 """
 
+import errno
 import struct
 import zlib
 from collections.abc import Callable
@@ -65,7 +66,11 @@ _KINDS: dict[str, tuple[Colour, bool, str | None]] = {
     "I;16B": (Colour.GREY, False, None),
     "I": (Colour.GREY, False, None),
 }
-_FAULTS = (SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error, zlib.error, EOFError)
+_FAULTS = (
+    *(SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RuntimeError),
+    *(EOFError, struct.error, zlib.error),
+)
+_SENT_ASTRAY = (errno.EINVAL, errno.EOVERFLOW)  # the file told Pillow to look before its beginning, or far away
 _SIXTEEN_BITS = 65535
 
 
@@ -127,9 +132,9 @@ class PillowSource:
         notes = []
         if self._image.mode == "LAB":
             notes.append("Lab was converted to sRGB.")
-        frames = getattr(self._image, "n_frames", 1)
-        if self._format == "AVIF" and frames > 1:
-            notes.append(f"Only the first of {frames} frames was enhanced. Ask for it as GIF or WebP to keep all.")
+        frames = getattr(self._image, "n_frames", 1) if self._format == "AVIF" else 1
+        if frames > 1:
+            notes.append(f"Only the first of {frames} frames was enhanced. Convert it to GIF or WebP to keep all.")
         return tuple(notes)
 
     def _decoded(self) -> Pixels:
@@ -216,6 +221,6 @@ def _cut_off(path: Path, format: str) -> Rejected:
 
 def _unless_of_the_disk(path: Path, format: str, error: OSError) -> Exception:
     """Pillow raises OSError for damaged images too; only one of the operating system has a number."""
-    if error.errno is not None and error.strerror:
+    if error.errno is not None and error.strerror and error.errno not in _SENT_ASTRAY:
         return error
     return _explained(path, format, error)

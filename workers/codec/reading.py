@@ -58,16 +58,25 @@ def open_image(path: Path, max_pixels: int, format: str | None = None, page: int
     if kind in pillow.READ:
         return pillow.PillowSource(path, kind, max_pixels)
     if facts is not None and facts.by_pillow:
-        return pillow.PillowSource(path, kind, max_pixels, page, levels=(1 << facts.bits) - 1)
+        source = pillow.PillowSource(path, kind, max_pixels, page, levels=(1 << facts.bits) - 1)
+        pages = len(tiff.page_numbers(path))
+        if pages > 1 and format != "TIFF":
+            source.picture = replace(
+                source.picture, notes=(*source.picture.notes, *_only_the_first(kind, pages, format))
+            )
+        return source
     # libtiff calls a wrong orientation an error, and goes on all the same.
     lenient = facts is not None and facts.orientation not in range(1, 9)
     image = _opened(path, kind, page, fail_on="truncated" if lenient else "error")
     check_input(path.name, image.width, image.height, max_pixels)
-    image, notes = usual(path.name, image, _COLOURS, lambda: _opened(path, kind, page))
+    try:
+        image, notes = usual(path.name, image, _COLOURS, lambda: _opened(path, kind, page))
+    except pyvips.Error as error:
+        raise explained(path, kind, error) from None
     picture = replace(_described(path, kind, image, outline, facts), notes=notes)
     if outline is not None and outline.animated:
         return _animated_png(path, image, picture, max_pixels, format)
-    frames = _field(image, "n-pages", 1)
+    frames = len(tiff.page_numbers(path)) if kind == "TIFF" else _field(image, "n-pages", 1)
     if frames == 1 or (kind == "TIFF" and format == "TIFF"):
         return VipsSource(path, image, picture)
     if kind == "TIFF" or format not in ANIMATED:

@@ -27,6 +27,7 @@ _MOST_OPTIMISED_PIXELS = 20_000_000
 _SEGMENT = 65533  # bytes that a JPEG segment can hold
 _ICC_PIECE = _SEGMENT - 14
 _BIG_TIFF = 3_900_000_000  # a classic TIFF ends at 4 GiB; the last bytes are for its tags
+_MOST_DOTS = 1_000_000  # per mm; beyond that it is nonsense, and does not fit into some formats
 _NOT_IN_EXIF = ("TIFF", "BMP", "GIF")  # formats into which EXIF is not written
 
 
@@ -62,6 +63,8 @@ def save(image: Any, picture: Picture, format: str, file: BinaryIO, *, big: bool
         metadata = replace(metadata, exif=block)
         if format in _NOT_IN_EXIF:
             notes += (f"EXIF was not carried over: it is not written into {format} files.",)
+    if metadata.dots_per_mm is not None and not all(0 < dots < _MOST_DOTS for dots in metadata.dots_per_mm):
+        metadata = replace(metadata, dots_per_mm=None)
     if metadata.dots_per_mm is not None:
         image = image.copy(xres=metadata.dots_per_mm[0], yres=metadata.dots_per_mm[1])
     try:

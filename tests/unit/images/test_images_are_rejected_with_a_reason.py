@@ -168,6 +168,35 @@ def test_floating_point_numbers_on_a_scale_that_nobody_knows(tmp_path: Path, nea
     assert _refused(tmp_path / "in.tif", tmp_path / "out.png", nearest) is RejectReason.UNSUPPORTED_PIXELS
 
 
+def test_a_directory_of_a_tiff_that_leads_astray_is_the_fault_of_the_file(tmp_path: Path, nearest: Any) -> None:
+    """Not one of the disk, which would stop all images after it."""
+    path = tmp_path / "in.tif"
+    for offset in (1 << 41, 1 << 62, (1 << 64) - 1):
+        path.write_bytes(struct.pack("<2sHHHQ", b"II", 43, 8, 0, offset) + bytes(64))
+        assert _refused(path, tmp_path / "out.tif", nearest) in (RejectReason.TRUNCATED, RejectReason.DAMAGED)
+
+
+@pytest.mark.parametrize("kind", ["avif", "jp2", "qoi", "ico", "pcx", "sgi", "ppm", "png", "gif", "webp", "tif"])
+def test_whatever_byte_is_wrong_there_is_a_result_or_a_reason(
+    tmp_path: Path, nearest: Any, noise: NDArray[np.uint8], kind: str
+) -> None:
+    path = tmp_path / f"in.{kind}"
+    frames = [Image.fromarray(noise[:16, :16, :3]), Image.fromarray(noise[16:32, :16, :3])]
+    frames[0].save(path, **({"save_all": True, "append_images": frames[1:]} if kind in "gif webp tif png" else {}))
+    content = path.read_bytes()
+    chance = np.random.default_rng(11)
+    for _ in range(25):
+        broken = bytearray(content)
+        for place in chance.integers(0, len(content), 3):
+            broken[place] = chance.integers(0, 256)
+        path.write_bytes(broken[: chance.integers(len(content) // 2, 2 * len(content))])
+        try:
+            enhance_file(path, tmp_path / "out.png", nearest, Limits(max_pixels=100_000))
+        except Rejected as reject:
+            assert reject.message.startswith("in.")
+    assert {entry.name for entry in tmp_path.iterdir()} <= {path.name, "out.png"}
+
+
 def test_the_preview_in_a_camera_raw_file_is_not_taken_for_the_photo(tmp_path: Path, nearest: Any) -> None:
     Image.new("RGB", (9, 9)).save(tmp_path / "in.tif", tiffinfo={254: 1})
     assert _refused(tmp_path / "in.tif", tmp_path / "out.png", nearest) is RejectReason.UNSUPPORTED_FORMAT

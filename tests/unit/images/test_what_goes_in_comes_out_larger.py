@@ -64,6 +64,23 @@ def test_a_bmp_keeps_its_alpha(tmp_path: Path, nearest: Any, noise: Bytes) -> No
         assert (np.asarray(out) == _twice(_twice(noise))).all()
 
 
+def test_grey_with_alpha_becomes_colour_where_it_must(tmp_path: Path, nearest: Any, noise: Bytes) -> None:
+    grey = _drawn(noise, "LA")
+    grey.save(tmp_path / "in.png")
+    enhance_file(tmp_path / "in.png", tmp_path / "out.bmp", nearest)
+    assert (np.asarray(Image.open(tmp_path / "out.bmp")) == _twice(np.asarray(grey.convert("RGBA")))).all()
+
+
+def test_a_resolution_beyond_sense_is_left_out(tmp_path: Path, nearest: Any, noise: Bytes) -> None:
+    Image.fromarray(noise[..., :3]).save(tmp_path / "in.bmp")
+    content = bytearray((tmp_path / "in.bmp").read_bytes())
+    content[38:46] = struct.pack("<II", 4_000_000_000, 1)
+    (tmp_path / "in.bmp").write_bytes(content)
+    for suffix in ("bmp", "png", "jpg", "tif"):
+        enhance_file(tmp_path / "in.bmp", tmp_path / f"out.{suffix}", nearest)
+        assert Image.open(tmp_path / f"out.{suffix}").size == (104, 80)
+
+
 @pytest.mark.parametrize("transparent", [False, True])
 def test_a_gif_keeps_its_colours(tmp_path: Path, nearest: Any, transparent: bool) -> None:
     colours = np.array([[255, 0, 0], [0, 90, 0], [20, 20, 250], [250, 250, 250]], np.uint8)
