@@ -1,5 +1,10 @@
 """Puts what the ledger remembers into the values that policy and bill work with."""
 
+from collections.abc import Mapping
+from hashlib import sha256
+from urllib.parse import urlsplit
+
+from infra.machines.spec import MachineSpec
 from infra.pool.bill import Rented
 from infra.pool.chunks import FIRST_GUESS
 from infra.pool.policy import Work
@@ -20,6 +25,15 @@ def work_of(ledger: Ledger) -> Work:
         asked_at=max((work.asked_at for work in waiting), default=None),
         retried_at=max((work.retried_at for work in waiting if work.retried_at), default=None),
     )
+
+
+def recipe_of(spec: MachineSpec, metadata: Mapping[str, str]) -> str:
+    """What decides whether a machine can be had and comes up, in a few digits.
+
+    What went wrong with machines of another recipe says nothing about those of this one.
+    """
+    controller = urlsplit(metadata.get("spotlift-scheduler", "")).hostname
+    return sha256(repr((spec, metadata.get("spotlift-image"), controller)).encode()).hexdigest()[:12]
 
 
 def as_past(machine: Machine) -> Past:

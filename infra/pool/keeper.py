@@ -18,7 +18,7 @@ from infra.machines.errors import CloudError, NotThere, Permanent, QuotaReached,
 from infra.machines.spec import Departure, Gpu, Instance, Listing, MachineSpec, Operation, Order, Outcome
 from infra.pool import reconcile
 from infra.pool.bill import spent
-from infra.pool.books import as_past, as_rented, work_of
+from infra.pool.books import as_past, as_rented, recipe_of, work_of
 from infra.pool.plan import PoolPlan
 from infra.pool.policy import Decision, Held, Limits, Return, Stage, decide
 from infra.pool.reconcile import Move, Question
@@ -36,6 +36,8 @@ WATCHDOG = 3
 """A machine that nobody gives back powers itself off after so many idle windows."""
 SAY_AGAIN = timedelta(minutes=5)
 """The same complaint is not said again while it lasts, nor when it comes back within that time."""
+RECIPE = "recipe"
+"""Detail of a machine: what it was made by."""
 SILENT = "The cloud cannot be asked which machines there are"
 UNKNOWN = "The cloud cannot be asked where such machines are offered"
 CONSOLE_LINES = 5
@@ -112,12 +114,13 @@ class Keeper:
         if seen is None:
             return
         listing, at_work, machines = seen
-        history = self.ledger.machines_since(now - DAY)
+        history, recipe = self.ledger.machines_since(now - DAY), self._recipe()
+        alike = [machine for machine in history if machine.details.get(RECIPE, recipe) == recipe]
         decision = decide(
             work_of(self.ledger),
             [self._held(machine, at_work, now) for machine in machines],
             self.market.zones,
-            list(map(as_past, history)),
+            list(map(as_past, alike)),
             self._limits(history),
             spent(list(map(as_rented, history)), now - DAY, now),
             now,
@@ -355,6 +358,7 @@ class Keeper:
             price_per_hour=next(z.price for z in self.market.zones if z.name == zone),
             on_demand_per_hour=self.market.on_demand.get(zone),
             request_id=str(uuid.uuid4()),
+            details={RECIPE: self._recipe()},
             now=now,
         )
         if machine is not None:
@@ -379,9 +383,11 @@ class Keeper:
                 self._give_back(machine.name, machine.zone, now)
 
     def _as_planned(self, machine: Machine) -> bool:
-        spec, gpu = self.market.spec, self.market.gpu
-        wanted = spec.machine_type, spec.spot, gpu.type if gpu else None, gpu.count if gpu else 0
-        return (machine.machine_type, machine.spot, machine.gpu, machine.gpus) == wanted
+        offered = machine.zone in {zone.name for zone in self.market.zones}
+        return offered and machine.details.get(RECIPE) == self._recipe()
+
+    def _recipe(self) -> str:
+        return recipe_of(self.market.spec, self.hub.metadata())
 
     def _give_back(self, name: str, zone: str, now: datetime) -> None:
         self._not_before[name] = now + ASK_AGAIN

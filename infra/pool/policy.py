@@ -11,7 +11,7 @@ from enum import StrEnum
 from math import ceil
 
 from infra.pool.bill import LEAST, dollars
-from infra.pool.zones import Past, Trouble, Zone, best_zone, trouble_everywhere
+from infra.pool.zones import Past, Trouble, Zone, best_zone, never_checked_in, trouble_everywhere
 from infra.states import MachineEnd
 
 WORTH = 3.0
@@ -132,15 +132,15 @@ def decide(
     back = _overdue(machines, limits, now) + _missed(machines, now) + _idle(work, machines, limits, now)
     going = {returned.name for returned in back}
     staying = [m for m in machines if m.stage in (Stage.COMING, Stage.SERVING) and m.name not in going]
-    if surplus := _surplus(staying, limits):
+    if surplus := _surplus(work, staying, limits):
         return Decision(give_back=(*back, *surplus))
     missing = wanted(work, limits) - len(staying)
     if missing <= 0 or _unused(work, staying, limits, now):
-        return Decision(give_back=tuple(back))
+        return Decision(give_back=tuple(back), waits=_boots_again(work, staying, history))
     # Whatever is not gone yet counts, also what is on its way out: there are never more machines than allowed.
     room = limits.maximum - len(machines)
     rent, waits, for_good = _rent(min(missing, room), work, machines, zones, history, limits, spent_today, now)
-    return Decision(rent, tuple(back), waits, for_good and not staying)
+    return Decision(rent, tuple(back), waits or _boots_again(work, staying, history), for_good and not staying)
 
 
 def wanted(work: Work, limits: Limits) -> int:
@@ -209,8 +209,19 @@ def _unused(work: Work, staying: Sequence[Held], limits: Limits, now: datetime) 
     return any(m.stage is Stage.SERVING and m.since is not None and now - max(m.since, asked) >= long for m in staying)
 
 
-def _surplus(staying: Sequence[Held], limits: Limits) -> list[Return]:
-    """What is too much for a plan that was made smaller: idle machines first, then those that boot, the youngest."""
+def _boots_again(work: Work, staying: Sequence[Held], history: Sequence[Past]) -> str:
+    """Why whoever waits for the first machine waits for longer than a boot; empty if it may just be booting."""
+    if not work.waits or any(machine.stage is Stage.SERVING for machine in staying):
+        return ""
+    failed = never_checked_in(history, work.retried_at)
+    return f"{failed} Another one is tried." if failed else ""
+
+
+def _surplus(work: Work, staying: Sequence[Held], limits: Limits) -> list[Return]:
+    """What is too much for a plan that was made smaller: idle machines first, then those that boot, the youngest.
+
+    The last one stays while work waits, as it does when it is idle: no other one is rented for that money.
+    """
 
     def use(m: Held) -> tuple[bool, bool, float]:
         works = m.stage is Stage.SERVING and m.since is None
@@ -218,7 +229,7 @@ def _surplus(staying: Sequence[Held], limits: Limits) -> list[Return]:
 
     kept = sorted(staying, key=use)
     going: list[Return] = []
-    while kept:
+    while len(kept) > (1 if work.waits else 0):
         rate = sum(machine.price or 0.0 for machine in kept)
         if len(kept) > limits.maximum:
             said = f"The plan allows {limits.maximum} machines now."

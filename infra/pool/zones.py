@@ -12,6 +12,8 @@ from infra.machines.orders import region_of
 from infra.states import NEVER_CAME, MachineEnd
 
 LONGEST_PAUSE = timedelta(minutes=10)
+LONGEST_PAUSE_OF_BOOTS = timedelta(hours=6)
+"""To be refused costs nothing; a machine that never checks in is paid for until its boot deadline."""
 FADES = {MachineEnd.STOCKOUT: timedelta(minutes=10), MachineEnd.PREEMPTED: timedelta(hours=1)}
 """Half-lives. A fresh stockout or preemption counts as much as one machine that is in the zone already."""
 BOOT_FAILURES = 3
@@ -100,8 +102,7 @@ def trouble_everywhere(
     forgiven; so is a refusal when somebody hands in a batch (`asked_at`), because to be refused costs nothing.
     """
     history = _since(retried_at, history)
-    failures = in_a_row(history, MachineEnd.BOOT_FAILED)
-    last = [past for past in history if past.end is MachineEnd.BOOT_FAILED]
+    failures = _since_success(history, MachineEnd.BOOT_FAILED)
     history = _since(asked_at, history)
     refusals = _since_success(history, MachineEnd.REFUSED)
     if refusals and now < _until(refusals, pause):
@@ -109,16 +110,22 @@ def trouble_everywhere(
     quotas = [past for past in _since_success(history, MachineEnd.QUOTA) if past.everywhere]
     if quotas and now < _until(quotas, pause) and not _freed(history, quotas[-1], None):
         return Trouble(quotas[-1].reason)
-    if failures >= BOOT_FAILURES:
-        hopeless = failures >= BOOT_FAILURES_FOR_GOOD
-        if now < _until(last[-(failures - BOOT_FAILURES + 1) :], pause):
-            return Trouble(f"{failures} machines in a row never checked in. {last[-1].reason}", hopeless)
+    too_many = failures[BOOT_FAILURES - 1 :]
+    if too_many and now < _until(too_many, pause, LONGEST_PAUSE_OF_BOOTS):
+        return Trouble(_never_checked_in(failures), for_good=len(failures) >= BOOT_FAILURES_FOR_GOOD)
     return None
 
 
-def in_a_row(history: Sequence[Past], end: MachineEnd) -> int:
-    """How many machines ended so since one last checked in."""
-    return len(_since_success(history, end))
+def never_checked_in(history: Sequence[Past], retried_at: datetime | None) -> str:
+    """How many machines in a row did not, and why the last one did not; empty if none."""
+    return _never_checked_in(_since_success(_since(retried_at, history), MachineEnd.BOOT_FAILED))
+
+
+def _never_checked_in(failures: Sequence[Past]) -> str:
+    if not failures:
+        return ""
+    many = f"{len(failures)} machines in a row never checked in."
+    return f"{many if len(failures) > 1 else 'The last machine did not come up.'} {failures[-1].reason}".strip()
 
 
 def _since(moment: datetime | None, history: Sequence[Past]) -> list[Past]:
@@ -139,11 +146,11 @@ def _is_paused(zone: Zone, history: Sequence[Past], pause: timedelta, now: datet
     return bool(full) and now < _until(full, pause) and not _freed(history, full[-1], zone.region)
 
 
-def _until(troubles: Sequence[Past], pause: timedelta) -> datetime:
+def _until(troubles: Sequence[Past], pause: timedelta, longest: timedelta = LONGEST_PAUSE) -> datetime:
     """When to try again: after the pause, twice, four times … as long with each trouble in a row."""
     last = max(past.ended_at or past.requested_at for past in troubles)
     doubled: timedelta = pause * 2.0 ** min(len(troubles) - 1, 16)
-    return last + min(doubled, LONGEST_PAUSE)
+    return last + min(doubled, longest)
 
 
 def _since_success(history: Sequence[Past], end: MachineEnd) -> list[Past]:

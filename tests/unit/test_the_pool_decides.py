@@ -189,7 +189,9 @@ def test_machines_that_never_boot_are_not_rented_one_after_the_other_for_ever():
             "us-a1-a", ago(seconds + 90), ago(seconds + 80), None, ago(seconds), MachineEnd.BOOT_FAILED, "Driver?"
         )
 
-    assert choose(LITTLE, history=(failed(9), failed(5))).rent
+    second = choose(LITTLE, history=(failed(9), failed(5)))
+    assert second.rent
+    assert second.waits == "2 machines in a row never checked in. Driver? Another one is tried."
     third = choose(LITTLE, history=(failed(19), failed(9), failed(5)))
     assert (third.rent, third.for_good) == ((), False)
     assert "3 machines in a row never checked in. Driver?" in third.waits
@@ -197,6 +199,29 @@ def test_machines_that_never_boot_are_not_rented_one_after_the_other_for_ever():
     assert (fifth.rent, fifth.for_good) == ((), True)
     worked = Past("us-a1-b", ago(400), ago(380), ago(4), None, None)
     assert choose(LITTLE, history=(failed(19), failed(9), failed(5), worked)).rent
+
+
+def test_whoever_waits_while_another_machine_boots_is_told_why_the_last_one_did_not():
+    failed = Past("us-a1-a", ago(300), ago(290), None, ago(30), MachineEnd.BOOT_FAILED, "No driver.")
+    told = "The last machine did not come up. No driver. Another one is tried."
+    assert choose(LITTLE, held("m2", Stage.COMING), history=(failed,)) == Decision(waits=told)
+    assert choose(NOTHING, held("m2", Stage.COMING), history=(failed,)).waits == ""
+    assert choose(LITTLE, held("m2"), history=(failed,)).waits == "", "one serves: nobody waits for a boot"
+    assert choose(replace(LITTLE, retried_at=ago(1)), held("m2", Stage.COMING), history=(failed,)).waits == ""
+
+
+def test_a_stream_of_batches_does_not_pay_for_machines_that_never_boot_again_and_again():
+    def rented(failures: int, minutes: float) -> bool:
+        when = [minutes * 60 + 700 * n for n in reversed(range(failures))]
+        history = [
+            Past("us-a1-a", ago(s + 600), ago(s + 590), None, ago(s), MachineEnd.BOOT_FAILED, "No driver.")
+            for s in when
+        ]
+        return bool(choose(replace(LITTLE, asked_at=ago(1)), history=tuple(history)).rent)
+
+    assert [rented(5, minutes) for minutes in (1.9, 2.1)] == [False, True]
+    assert [rented(9, minutes) for minutes in (31, 33)] == [False, True]  # stockouts would be over after ten minutes
+    assert [rented(20, minutes) for minutes in (359, 361)] == [False, True]
 
 
 # Money
@@ -240,6 +265,12 @@ def test_a_smaller_plan_gives_back_what_is_of_least_use_first():
     assert returned(choose(MUCH, *machines, maximum=2)) == {"idle": surplus, "boots": surplus}
     assert returned(choose(MUCH, *machines, budget_per_hour=0.3)) == dict.fromkeys(("idle", "boots", "young"), surplus)
     assert "$1.20 an hour" in choose(MUCH, *machines, budget_per_hour=1).give_back[0].reason
+
+
+def test_a_smaller_plan_leaves_the_last_machine_to_the_work_that_waits():
+    assert choose(LITTLE, held("m1"), budget_per_hour=0.1) == Decision()
+    assert returned(choose(LITTLE, held("m1"), held("m2", asked=10), budget_per_hour=0.1)) == {"m2": MachineEnd.SURPLUS}
+    assert returned(choose(NOTHING, held("m1", idle=1), budget_per_hour=0.1)) == {"m1": MachineEnd.SURPLUS}
 
 
 def test_with_a_budget_nothing_is_rented_at_an_unknown_price():
