@@ -164,7 +164,7 @@ def _opened(source: Path, format: str, limits: Limits, page: int = 0) -> Source:
 
 
 def _enlarged_picture(
-    opened: Source, file: BinaryIO, work: _Work, preview: Path | None, *, big: bool = False
+    opened: Source, file: BinaryIO, work: _Work, preview: Path | None, *, big: bool = False, page: bool = False
 ) -> tuple[str, ...]:
     """Enlarge a picture, with all its frames, into `file`; returns notes. The preview is of the first frame."""
     picture = opened.picture
@@ -173,7 +173,7 @@ def _enlarged_picture(
         before = _enlarge(opened, canvas, work, frame=0)
         for frame in range(1, picture.frames):
             _enlarge(opened, canvas, work, frame)
-        notes = save(canvas.image(), picture, work.format, file, big=big)
+        notes = save(canvas.image(), picture, work.format, file, big=big, page=page)
         if preview is not None:
             _save_previews(preview, before, canvas, picture, work.upscaler.scale)
     if picture.animation is not None:
@@ -192,9 +192,9 @@ def _enlarged_pages(
     stapler = Stapler(file)
     for position, number in enumerate(numbers):
         opened = _opened(source, work.format, work.limits, number)
-        with tempfile.TemporaryFile(dir=work.folder, prefix=".spotlift-", suffix=".tmp") as page:
-            told = _enlarged_picture(opened, page, work, preview if position == 0 else None, big=big)
-            stapler.add(page)
+        with tempfile.TemporaryFile(dir=work.folder, prefix=".spotlift-", suffix=".tmp") as sheet:
+            told = _enlarged_picture(opened, sheet, work, preview if position == 0 else None, big=big, page=True)
+            stapler.add(sheet)
         notes |= dict.fromkeys(told)
     return tuple(notes)
 

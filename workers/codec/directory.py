@@ -5,12 +5,15 @@ Format: TIFF 6.0, section 2, and its 64-bit extension BigTIFF.
 """
 
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 _FORMATS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _MOST_ENTRIES = 4096
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+"""Bytes of one number or letter of each type that a classic TIFF knows."""
+_LARGEST_VALUE = 1 << 20
 _FARTHEST = 1 << 40  # no image is that large, and operating systems refuse to look at very far places
 _MOST_VALUES = 1 << 20  # more strips than any real file has
 
@@ -67,6 +70,34 @@ def entries(file: BinaryIO, shape: Layout, offset: int) -> Iterator[Entry]:
         yield Entry(at, tag, _values(file, shape, kind, length, raw[width - inline :]))
 
 
+@dataclass(frozen=True)
+class Value:
+    """One tag with the bytes of its value, in the file's own byte order."""
+
+    tag: int
+    kind: int  # TIFF's number for the type of the numbers or letters
+    count: int
+    data: bytes
+
+
+def values(file: BinaryIO, shape: Layout, offset: int, wanted: Collection[int] | None = None) -> list[Value]:
+    """The tags of the directory at `offset`, all or those wanted; without what is of an unknown type or huge."""
+    word, inline = ("Q", 8) if shape.big else ("I", 4)
+    found = []
+    for entry in entries(file, shape, offset):
+        if wanted is not None and entry.tag not in wanted:
+            continue
+        raw = _read(file, entry.at, 4 + 2 * inline)
+        kind, count = struct.unpack(f"{shape.order}H{word}", raw[2 : 4 + inline])
+        size = count * SIZES.get(kind, 0)
+        if 0 < size <= inline:
+            found.append(Value(entry.tag, kind, count, raw[4 + inline : 4 + inline + size]))
+        elif inline < size <= _LARGEST_VALUE:
+            place = struct.unpack(shape.order + word, raw[4 + inline :])[0]
+            found.append(Value(entry.tag, kind, count, _read(file, place, size)))
+    return found
+
+
 def next_directory(file: BinaryIO, shape: Layout, offset: int) -> int:
     """Where the directory after the one at `offset` lies; 0 when that was the last one."""
     code, width, word = ("Q", 20, "Q") if shape.big else ("H", 12, "I")
@@ -78,6 +109,14 @@ def next_directory(file: BinaryIO, shape: Layout, offset: int) -> int:
         shape.order + word, _read(file, offset + size + count * width, struct.calcsize("=" + word))
     )[0]
     return following
+
+
+def directory_of_page(file: BinaryIO, page: int) -> Layout:
+    """The layout of a TIFF, with the directory of this page as the first."""
+    shape = layout(file)
+    for _ in range(page):
+        shape = replace(shape, first=next_directory(file, shape, shape.first))
+    return shape
 
 
 def _values(file: BinaryIO, shape: Layout, kind: int, length: int, inline: bytes) -> tuple[int, ...]:

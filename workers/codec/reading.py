@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyvips
 
-from workers.codec import apng, exif, pillow, png, tiff
+from workers.codec import apng, description, exif, pillow, png, tiff
 from workers.codec.picture import BANDS, Animation, Colour, Metadata, Picture, Pixels, Source
 from workers.codec.sizes import check_frames, check_input
 from workers.codec.sniff import sniff
@@ -59,6 +59,8 @@ def open_image(path: Path, max_pixels: int, format: str | None = None, page: int
         return pillow.PillowSource(path, kind, max_pixels)
     if facts is not None and facts.by_pillow:
         source = pillow.PillowSource(path, kind, max_pixels, page, levels=(1 << facts.bits) - 1)
+        metadata = _described_in_tiff(path, page, source.picture.metadata)
+        source.picture = replace(source.picture, metadata=metadata)
         pages = len(tiff.page_numbers(path))
         if pages > 1 and format != "TIFF":
             source.picture = replace(
@@ -74,6 +76,8 @@ def open_image(path: Path, max_pixels: int, format: str | None = None, page: int
     except pyvips.Error as error:
         raise explained(path, kind, error) from None
     picture = replace(_described(path, kind, image, outline, facts), notes=notes)
+    if kind == "TIFF":
+        picture = replace(picture, metadata=_described_in_tiff(path, page, picture.metadata))
     if outline is not None and outline.animated:
         return _animated_png(path, image, picture, max_pixels, format)
     frames = len(tiff.page_numbers(path)) if kind == "TIFF" else _field(image, "n-pages", 1)
@@ -194,6 +198,13 @@ def _metadata(image: Any, outline: png.Outline | None) -> Metadata:
         dots_per_mm=(image.xres, image.yres) if known else None,
         png_chunks=() if outline is None else outline.kept,
     )
+
+
+def _described_in_tiff(path: Path, page: int, metadata: Metadata) -> Metadata:
+    """EXIF from a TIFF's own tags; it must be there when other formats are to know of an orientation."""
+    with path.open("rb") as file:
+        block = description.block_of(file, page)
+    return replace(metadata, exif=block)
 
 
 def _field(image: Any, name: str, default: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import pyvips
 
-from workers.codec import apng, bmp, exif, png
+from workers.codec import apng, bmp, description, exif, png
 from workers.codec.fitting import fitted, with_blob
 from workers.codec.picture import Metadata, Picture
 from workers.codec.vips import Output
@@ -28,7 +28,7 @@ _SEGMENT = 65533  # bytes that a JPEG segment can hold
 _ICC_PIECE = _SEGMENT - 14
 _BIG_TIFF = 3_900_000_000  # a classic TIFF ends at 4 GiB; the last bytes are for its tags
 _MOST_DOTS = 1_000_000  # per mm; beyond that it is nonsense, and does not fit into some formats
-_NOT_IN_EXIF = ("TIFF", "BMP", "GIF")  # formats into which EXIF is not written
+_NOT_IN_EXIF = ("BMP", "GIF")  # formats into which EXIF is not written
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class _Fitted:
     metadata: Metadata
     picture: Picture  # what the image was made from
     big: bool = False  # whether a TIFF must be a BigTIFF
+    page: bool = False  # whether a TIFF is one page of many
 
     def animation(self) -> dict[str, Any]:
         """What an encoder of libvips must be told, and the image tagged with, so that frames are frames."""
@@ -49,10 +50,13 @@ class _Fitted:
         return {"page_height": self.image.height // self.picture.frames}
 
 
-def save(image: Any, picture: Picture, format: str, file: BinaryIO, *, big: bool = False) -> tuple[str, ...]:
+def save(
+    image: Any, picture: Picture, format: str, file: BinaryIO, *, big: bool = False, page: bool = False
+) -> tuple[str, ...]:
     """Write the libvips `image`, of `picture`'s kind, into the open binary `file` (readable too, for TIFF).
 
-    The frames of an animation lie one below the other in `image`. `big` makes a TIFF a BigTIFF in any case.
+    The frames of an animation lie one below the other in `image`. `big` makes a TIFF a BigTIFF in any case; as a `page`
+    of many it keeps of its EXIF the texts only.
     Returns notes on what `format` could not hold. Raises OSError when the disk is full, Rejected when the
     encoder refuses the picture.
     """
@@ -68,7 +72,7 @@ def save(image: Any, picture: Picture, format: str, file: BinaryIO, *, big: bool
     if metadata.dots_per_mm is not None:
         image = image.copy(xres=metadata.dots_per_mm[0], yres=metadata.dots_per_mm[1])
     try:
-        _ENCODERS[format](_Fitted(image, metadata, picture, big), file)
+        _ENCODERS[format](_Fitted(image, metadata, picture, big, page), file)
     except pyvips.Error as error:
         details = " ".join(str(error).split())[:200]
         raise Rejected(
@@ -183,6 +187,8 @@ def _save_tiff(fitted: _Fitted, file: BinaryIO) -> None:
             bigtiff=fitted.big or raw > _BIG_TIFF,
             keep="all",
         )
+    if metadata.exif is not None:
+        description.embed(file, metadata.exif, deep=not fitted.page)
 
 
 def _save_gif(fitted: _Fitted, file: BinaryIO) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers.codec.directory import DirectoryError, entries, layout, next_directory
+from workers.codec.directory import DirectoryError, directory_of_page, entries, layout, next_directory
 
 _OLD_JPEG, _JPEG = 6, 7
 _FOR_PILLOW = {34925: "LZMA", 50000: "Zstandard"}
@@ -115,8 +115,5 @@ def is_cut_off(path: Path) -> bool:
 
 def _tags(path: Path, page: int = 0) -> dict[int, tuple[int, ...]]:
     with path.open("rb") as file:
-        shape = layout(file)
-        offset = shape.first
-        for _ in range(page):
-            offset = next_directory(file, shape, offset)
-        return {entry.tag: entry.values for entry in entries(file, shape, offset)}
+        shape = directory_of_page(file, page)
+        return {entry.tag: entry.values for entry in entries(file, shape, shape.first)}

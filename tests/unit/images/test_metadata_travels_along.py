@@ -69,7 +69,10 @@ def test_colours_are_converted_where_a_profile_has_no_place(tmp_path: Path, near
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [("jpg", "jpg"), ("jpg", "png"), ("jpg", "webp"), ("png", "png"), ("png", "jpg"), ("webp", "webp")],
+    [
+        *(("jpg", "jpg"), ("jpg", "png"), ("jpg", "webp"), ("png", "png"), ("png", "jpg"), ("webp", "webp")),
+        *(("jpg", "tif"), ("webp", "tif")),
+    ],
 )
 def test_exif_is_kept_and_states_the_new_size(
     tmp_path: Path, nearest: Any, photo: Image.Image, before: str, after: str
@@ -87,12 +90,13 @@ def test_exif_is_kept_and_states_the_new_size(
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("after", ["jpg", "webp", "tif", "png", "bmp"])
+@pytest.mark.parametrize("before", ["jpg", "tif", "webp"])
 def test_every_orientation_looks_the_same_as_before(
-    tmp_path: Path, nearest: Any, photo: Image.Image, orientation: int, after: str
+    tmp_path: Path, nearest: Any, photo: Image.Image, orientation: int, before: str, after: str
 ) -> None:
-    photo.save(tmp_path / "in.jpg", exif=_exif(orientation), quality=95, subsampling=0)
-    result = enhance_file(tmp_path / "in.jpg", tmp_path / f"out.{after}", nearest, preview=tmp_path / "look")
-    upright = ImageOps.exif_transpose(Image.open(tmp_path / "in.jpg"))
+    photo.save(tmp_path / f"in.{before}", exif=_exif(orientation), quality=95)
+    result = enhance_file(tmp_path / f"in.{before}", tmp_path / f"out.{after}", nearest, preview=tmp_path / "look")
+    upright = ImageOps.exif_transpose(Image.open(tmp_path / f"in.{before}")).convert("RGB")
     out = Image.open(tmp_path / f"out.{after}")
     kept = after in ("jpg", "webp", "tif")
     assert out.getexif().get(_ORIENTATION, 1) == (orientation if kept else 1)
@@ -135,3 +139,32 @@ def test_an_exif_block_that_cannot_be_read_is_left_alone(tmp_path: Path, nearest
     photo.save(tmp_path / "in.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\x7fnonsense")
     enhance_file(tmp_path / "in.jpg", tmp_path / "out.jpg", nearest)
     assert b"Exif\0\0II*\0\xff\xff\xff\x7fnonsense" in (tmp_path / "out.jpg").read_bytes()
+
+
+def test_a_tiff_of_the_other_byte_order_keeps_what_it_says(tmp_path: Path, nearest: Any, photo: Image.Image) -> None:
+    exif = Image.Exif()
+    exif[_MAKE], exif[0x8298] = "A camera", "me"
+    details, place = exif.get_ifd(0x8769), exif.get_ifd(0x8825)
+    details[0x829A], details[0x8827], place[2] = 0.008, 400, (48.0, 8.0, 15.5)  # time, sensitivity, latitude
+    exif.endian = ">"
+    photo.save(tmp_path / "in.jpg", exif=exif)
+    for first, then in (("in.jpg", "middle.tif"), ("middle.tif", "again.tif"), ("again.tif", "out.jpg")):
+        enhance_file(tmp_path / first, tmp_path / then, nearest)
+    for name in ("middle.tif", "again.tif", "out.jpg"):
+        kept = Image.open(tmp_path / name).getexif()
+        assert (kept[_MAKE], kept[0x8298]) == ("A camera", "me")
+        assert (float(kept.get_ifd(0x8769)[0x829A]), kept.get_ifd(0x8769)[0x8827]) == (0.008, 400)
+        assert kept.get_ifd(0x8825)[2] == (48.0, 8.0, 15.5)
+
+
+def test_pages_keep_the_texts_of_their_own(tmp_path: Path, nearest: Any, photo: Image.Image) -> None:
+    second = photo.convert("L")
+    second.encoderinfo = {"tiffinfo": {315: "somebody else"}}
+    photo.save(tmp_path / "in.tif", save_all=True, append_images=[second], tiffinfo={315: "somebody"})
+    enhance_file(tmp_path / "in.tif", tmp_path / "out.tif", nearest)
+    with Image.open(tmp_path / "out.tif") as out:
+        authors = []
+        for number in range(2):
+            out.seek(number)
+            authors.append(out.tag_v2[315])
+    assert authors == ["somebody", "somebody else"]
