@@ -15,8 +15,8 @@ run: setup  ## set up, and enhance the sample batch through the whole local stac
 	@$(BIN)/spotlift submit samples/first-batch --wait --take-one-away --fetch results
 	@echo "The stack stays up to be looked at; 'make down' ends it."
 
-test: setup lint  ## set up, and run every test; the stories in one process, all else in the other
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup
+test: setup lint  ## set up, and run every test in two processes, a file in one of them
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 bench: setup  ## measure; prints ratios against a baseline of the same run
 	$(BIN)/python -m tests.bench

@@ -12,15 +12,6 @@ import psycopg
 import pytest
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes (`pytest -n 2`), let each tell the stories of one folder, on the one stack they share."""
-    stories = Path(__file__).parent / "story"
-    for item in items:
-        if stories in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
-
-
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """The address of a real Postgres server on a Unix socket in a temporary folder; it ends with them."""
