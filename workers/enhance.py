@@ -20,6 +20,7 @@ from workers.codec import (
     Stapler,
     Upright,
     check_output,
+    check_pages,
     must_be_big,
     must_be_turned,
     open_image,
@@ -187,16 +188,28 @@ def _enlarged_pages(
     """Enlarge the pages of a TIFF, one after the other, into the TIFF `file`; returns notes, each once."""
     notes = dict.fromkeys((f"All {len(numbers)} pages were enhanced.",))
     pictures = [open_image(source, work.limits.max_pixels, work.format, number).picture for number in numbers]
+    check_pages(source.name, [(picture.width, picture.height) for picture in pictures], work.limits.max_pixels)
     area = work.upscaler.scale**2
     big = must_be_big([(picture.width * picture.height * area, picture) for picture in pictures])
     stapler = Stapler(file)
     for position, number in enumerate(numbers):
         opened = _opened(source, work.format, work.limits, number)
-        with tempfile.TemporaryFile(dir=work.folder, prefix=".spotlift-", suffix=".tmp") as sheet:
+        with (
+            _blamed_on_the_page(position + 1, len(numbers)),
+            tempfile.TemporaryFile(dir=work.folder, prefix=".spotlift-", suffix=".tmp") as sheet,
+        ):
             told = _enlarged_picture(opened, sheet, work, preview if position == 0 else None, big=big, page=True)
             stapler.add(sheet)
         notes |= dict.fromkeys(told)
     return tuple(notes)
+
+
+@contextmanager
+def _blamed_on_the_page(number: int, count: int) -> Iterator[None]:
+    try:
+        yield
+    except Rejected as reject:
+        raise Rejected(reject.reason, f"{reject.message} It is page {number} of {count}.") from None
 
 
 def _wished(target: Path) -> str:

@@ -122,7 +122,7 @@ def _pairs(source: Path, to: Path, output_format: str | None) -> tuple[list[Any]
                 raise UserError(f"{to} is a file; for a folder of images OUT must be a folder")
             found = pairs(source, to, output_format)
             if not found:
-                raise UserError(f"there is no image below {source}: names must end in png, jpg, webp, tif, bmp or gif")
+                raise UserError(f"there is no image below {source}: names must end in png, jpg, webp, tif, bmp, gif …")
             return found, to
         is_file_name = format_of(to.name) is not None and not to.is_dir()
         target = to if is_file_name else to / output_names([source.name], output_format)[source.name]

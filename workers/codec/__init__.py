@@ -7,7 +7,7 @@ from workers.codec.picture import Animation, Colour, Metadata, Picture, Pixels, 
 from workers.codec.preview import save_preview
 from workers.codec.reading import open_image, page_numbers
 from workers.codec.saving import must_be_big, save
-from workers.codec.sizes import check_output
+from workers.codec.sizes import check_output, check_pages
 from workers.codec.sniff import sniff
 from workers.codec.stapling import Stapler
 
@@ -22,6 +22,7 @@ __all__ = [
     "Stapler",
     "Upright",
     "check_output",
+    "check_pages",
     "must_be_big",
     "must_be_turned",
     "open_image",

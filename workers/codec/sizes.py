@@ -1,5 +1,7 @@
 """How large a picture may be: on the way in by our own limit, on the way out by what a format can state."""
 
+from collections.abc import Sequence
+
 from workers.codec import bmp
 from workers.rejects import Rejected, RejectReason
 
@@ -12,6 +14,10 @@ _LARGEST_SIDE = {
     "TIFF": 100_000_000,
     "BMP": 100_000_000,
 }
+
+
+_PAGES_TOGETHER = 20
+"""As many of the largest allowed pictures a TIFF may hold: pages can lie in the same place, and a small file be endless."""
 
 
 def check_input(name: str, width: int, height: int, max_pixels: int) -> None:
@@ -33,6 +39,17 @@ def check_frames(name: str, width: int, height: int, frames: int, max_pixels: in
             RejectReason.TOO_LARGE,
             f"{name} has {frames} frames of {width}×{height} pixels, {width * height * frames / 1e6:.0f} megapixels "
             f"together; at most {max_pixels / 1e6:g} are allowed. Cut it into shorter parts.",
+        )
+
+
+def check_pages(name: str, sizes: Sequence[tuple[int, int]], max_pixels: int) -> None:
+    """Raise Rejected(TOO_LARGE) unless so many pages of these (width, height) may be worked off, one after the other."""
+    together = sum(width * height for width, height in sizes)
+    if together > _PAGES_TOGETHER * max_pixels:
+        raise Rejected(
+            RejectReason.TOO_LARGE,
+            f"{name} has {len(sizes)} pages of {together / 1e6:.0f} megapixels together; at most "
+            f"{_PAGES_TOGETHER * max_pixels / 1e6:g} are allowed. Cut it into several files.",
         )
 
 

@@ -168,6 +168,29 @@ def test_the_pages_of_a_tiff_may_differ_in_size_and_kind(
     assert {path.name for path in tmp_path.iterdir()} == {"in.tif", "out.tif"}
 
 
+def test_a_page_that_is_damaged_is_named(tmp_path: Path, nearest: Any, noise: Bytes) -> None:
+    rgb = Image.fromarray(noise[..., :3])
+    rgb.save(tmp_path / "in.tif", save_all=True, append_images=[rgb, rgb.rotate(90)], compression="tiff_deflate")
+    content = bytearray((tmp_path / "in.tif").read_bytes())
+    with Image.open(tmp_path / "in.tif") as image:
+        image.seek(1)
+        start = image.tag_v2[273][0]
+    content[start : start + 200] = b"\x55" * 200
+    (tmp_path / "in.tif").write_bytes(content)
+    with pytest.raises(Rejected, match="It is page 2 of 3") as refusal:
+        enhance_file(tmp_path / "in.tif", tmp_path / "out.tif", nearest)
+    assert refusal.value.reason is RejectReason.DAMAGED
+    assert [path.name for path in tmp_path.iterdir()] == ["in.tif"]
+
+
+def test_pages_that_lie_in_the_same_place_are_not_worked_off_for_ever(tmp_path: Path, nearest: Any) -> None:
+    pages = [Image.new("L", (10, 10))] * 21
+    pages[0].save(tmp_path / "in.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(Rejected, match="21 pages") as refusal:
+        enhance_file(tmp_path / "in.tif", tmp_path / "out.tif", nearest, Limits(max_pixels=100))
+    assert refusal.value.reason is RejectReason.TOO_LARGE
+
+
 def test_a_smaller_copy_in_a_tiff_is_no_page(tmp_path: Path, nearest: Any, noise: Bytes) -> None:
     rgb = Image.fromarray(noise[..., :3])
     small = rgb.resize((20, 20))
