@@ -129,7 +129,11 @@ def decide(
         )
         everything = tuple(Return(m.name, MachineEnd.BUDGET, said) for m in machines if m.stage is not Stage.LEAVING)
         return Decision(give_back=everything, waits=said if work.waits else "")
-    back = _overdue(machines, limits, now) + _missed(machines, now) + _idle(work, machines, limits, now)
+    overdue = _overdue(machines, limits, now)
+    failed = {returned.name: returned for returned in overdue}
+    # What fails now counts at once, or its successor would be asked for before anybody looks how many have failed.
+    history = [*history, *(_failed(m, failed[m.name], now) for m in machines if m.name in failed)]
+    back = overdue + _missed(machines, now) + _idle(work, machines, limits, now)
     going = {returned.name for returned in back}
     staying = [m for m in machines if m.stage in (Stage.COMING, Stage.SERVING) and m.name not in going]
     if surplus := _surplus(work, staying, limits):
@@ -249,6 +253,10 @@ def _overdue(machines: Sequence[Held], limits: Limits, now: datetime) -> list[Re
         for m in machines
         if m.stage is Stage.COMING and (m.refused or now - m.requested_at > limits.boot_deadline)
     ]
+
+
+def _failed(machine: Held, returned: Return, now: datetime) -> Past:
+    return Past(machine.zone, machine.requested_at, ended_at=now, end=returned.end, reason=returned.reason)
 
 
 def _missed(machines: Sequence[Held], now: datetime) -> list[Return]:

@@ -195,6 +195,9 @@ def test_machines_that_never_boot_are_not_rented_one_after_the_other_for_ever():
     third = choose(LITTLE, history=(failed(19), failed(9), failed(5)))
     assert (third.rent, third.for_good) == ((), False)
     assert "3 machines in a row never checked in. Driver?" in third.waits
+    overdue = choose(LITTLE, held("m3", Stage.COMING, asked=201), history=(failed(19), failed(9)))
+    assert overdue.rent == (), "the third that fails at this very moment counts"
+    assert "3 machines in a row never checked in. It did not check in within 200 s." in overdue.waits
     fifth = choose(LITTLE, history=tuple(failed(seconds) for seconds in (49, 39, 19, 9, 5)))
     assert (fifth.rent, fifth.for_good) == ((), True)
     worked = Past("us-a1-b", ago(400), ago(380), ago(4), None, None)
