@@ -17,7 +17,7 @@ _LARGEST_SIDE = {
 
 
 _PAGES_TOGETHER = 20
-"""As many of the largest allowed pictures a TIFF may hold: pages can lie in the same place, and a small file be endless."""
+"""So many of the largest allowed pictures may be in a TIFF: its pages can all lie in one place, in a small file."""
 
 
 def check_input(name: str, width: int, height: int, max_pixels: int) -> None:
@@ -43,7 +43,7 @@ def check_frames(name: str, width: int, height: int, frames: int, max_pixels: in
 
 
 def check_pages(name: str, sizes: Sequence[tuple[int, int]], max_pixels: int) -> None:
-    """Raise Rejected(TOO_LARGE) unless so many pages of these (width, height) may be worked off, one after the other."""
+    """Raise Rejected(TOO_LARGE) unless pages of these (width, height) may be worked off, one after the other."""
     together = sum(width * height for width, height in sizes)
     if together > _PAGES_TOGETHER * max_pixels:
         raise Rejected(
