@@ -19,6 +19,7 @@ from flows.board import Board, Show, Tell, Wall, tell_prefect
 from flows.guard import Guard
 from flows.leases import KEEPER, KEEPER_SECONDS, KeptLease
 from flows.runs import PROCESS_BATCH, Runs, ServerUnreachable
+from infra.brought_up import elsewhere, where
 from infra.machines.cloud import Cloud
 from infra.machines.errors import CloudError
 from infra.machines.prices import PricesError
@@ -109,9 +110,8 @@ def _live(
         keeper = Keeper(ledger, life, plan, market, cloud, hub, ThreadPoolExecutor(THREADS), say, pause)
         return Pool(settings, ledger, lease, keeper, hub, board, say, partial(market_of, settings, plan, cloud, say))
 
-    where = {"cloud": settings.cloud, "project": settings.project, "pool": settings.pool}
     gpus = market.gpu.count if market.gpu else plan.gpus
-    pool = _adopt_or_open(ledger, lease, pool_of, say, where, {"machines": plan.machines, "gpus": gpus})
+    pool = _adopt_or_open(ledger, lease, pool_of, say, where(settings), {"machines": plan.machines, "gpus": gpus})
     end, ours = LifeEnd.FAILED, True
     try:
         end = pool.keep()
@@ -133,22 +133,16 @@ def _adopt_or_open(
     lease: KeptLease,
     pool_of: "Callable[[Life], Pool]",
     say: Say,
-    where: Mapping[str, str],
+    here: Mapping[str, str],
     size: Mapping[str, int],
 ) -> "Pool":
     """A new life; or the one that a dead keeper left, if its scheduler and its machines may still serve.
 
-    `where` it rents and how large it may be stand in its row. Raises PoolFailed when a life was opened elsewhere.
+    That it rents `here` and how large it may be stand in its row. Raises PoolFailed when a life was opened elsewhere.
     """
     for old in ledger.lives(open_only=True):
-        if elsewhere := {
-            name: old.details[name] for name in where if old.details.get(name, where[name]) != where[name]
-        }:
-            there = ", ".join(f"{name} = {value}" for name, value in elsewhere.items())
-            raise PoolFailed(
-                f"life {old.id} of the pool was opened with {there}, and its machines are there: `spotlift down` and "
-                "`spotlift up` with these settings give them back"
-            )
+        if away := elsewhere(old.id, old.details, here):
+            raise PoolFailed(away)
         pool = pool_of(old)
         if old.state is not LifeState.CLOSING and pool.hub.is_alive():
             say(f"life {old.id} of the pool goes on with this keeper")
@@ -158,7 +152,7 @@ def _adopt_or_open(
         pool.close(LifeEnd.REPLACED)
         if not lease.still_ours(_now()):
             raise Superseded
-    life = ledger.open_life(_now(), flow_run_id=lease.holder, details={**where, **size})
+    life = ledger.open_life(_now(), flow_run_id=lease.holder, details={**here, **size})
     if life is None:
         raise PoolFailed("another life of the pool was opened at this moment; this run is not needed")
     return pool_of(life)

@@ -1,7 +1,7 @@
 """What a stack was brought up with, kept in its state folder until it was taken down.
 
 Machines cost money wherever they were rented: whoever changes a setting between `up` and `down` must not lose sight
-of them.
+of them. Each life of the pool says in the ledger where it rents, too, because a ledger may outlive a state folder.
 """
 
 import json
@@ -14,6 +14,8 @@ from infra.settings import Settings
 
 DECISIVE: Final = ("cloud", "project", "pool", "ledger")
 """Settings that decide where machines are and who knows of them."""
+WHERE: Final = ("cloud", "project", "pool")
+"""Settings that decide where the machines of a life of the pool are; its details in the ledger name them."""
 
 
 def remember(settings: Settings) -> None:
@@ -46,6 +48,22 @@ def changed(settings: Settings) -> str:
     then, now = before.shown(), settings.shown()
     differing = (name for name, value in _decisive(before).items() if value != _decisive(settings)[name])
     return ", ".join(f"{name} = {then[name]} (now {now[name] or 'the one in the state folder'})" for name in differing)
+
+
+def where(settings: Settings) -> Mapping[str, str]:
+    """Where machines are rented with these settings: to be kept with each life of the pool."""
+    return {name: str(getattr(settings, name)) for name in WHERE}
+
+
+def elsewhere(life_id: int, details: Mapping[str, Any], here: Mapping[str, str]) -> str:
+    """That the machines of a life are somewhere else, and what to do, in a sentence; empty when they are `here`."""
+    differing = [f"{name} = {details[name]}" for name in WHERE if details.get(name, here[name]) != here[name]]
+    if not differing:
+        return ""
+    return (
+        f"life {life_id} of the pool was opened with {', '.join(differing)}, and its machines are there and cost "
+        "money: `spotlift down`, then `spotlift up` and `spotlift down` with those settings give them back"
+    )
 
 
 def _decisive(settings: Settings) -> Mapping[str, Any]:

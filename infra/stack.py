@@ -89,7 +89,7 @@ def start_server(settings: Settings, say: Callable[[str], None]) -> Address:
     """A Prefect server that answers, started if none runs. Raises StackError with the end of its log."""
     processes = stack_processes(settings)
     if processes.find(SERVER) is None:
-        at = Address(settings.host, settings.port)
+        at = _where_others_ask(processes, SERVER, Address(settings.host, settings.port))
         # Whoever starts the stack at the same moment may be quicker; then it is our own server that has the port.
         if (why := why_not_listen(at)) and processes.find(SERVER) is None:
             raise StackError(why)
@@ -109,7 +109,7 @@ def start_emulator(settings: Settings) -> None:
     """An emulator of Compute Engine that answers, started if none runs. Raises StackError with the end of its log."""
     processes = stack_processes(settings)
     if processes.find(EMULATOR) is None:
-        at = Address("127.0.0.1", settings.emulator_port)
+        at = _where_others_ask(processes, EMULATOR, Address("127.0.0.1", settings.emulator_port))
         if (why := why_not_listen(at, "the emulator", "SPOTLIFT_EMULATOR_PORT")) and processes.find(EMULATOR) is None:
             raise StackError(why)
         command = [sys.executable, "-m", "infra.emulator", "--port", str(at.port)]
@@ -171,6 +171,15 @@ def stop_server(settings: Settings) -> None:
     processes = stack_processes(settings)
     processes.stop([SERVER, EMULATOR])
     processes.sweep()
+
+
+def _where_others_ask(processes: Processes, name: str, wished: Address) -> Address:
+    """Where to start what is not there: where it was before it died, if others live on that ask for it there."""
+    records = {process.name: process for process in processes.all()}
+    if name not in records or not any(process.alive() for process in records.values()):
+        return wished
+    before = Address(records[name].details.get("host", wished.host), int(records[name].details["port"]))
+    return wished if why_not_listen(before) else before
 
 
 def _is_open(url: str) -> bool:

@@ -279,32 +279,36 @@ MOVES: Final[Mapping[type[State], Mapping[State, Mapping[State, str]]]] = {
 # fmt: off
 WAYS_OUT: Final[Mapping[type[State], Mapping[State, str]]] = {
     BatchState: {
-        BatchState.ARRIVED: "the watcher starts its run within seconds, and another one when that dies (flows/care.py)",
-        BatchState.REGISTERED: "its run waits for a machine until capacity_deadline, then it fails as NO_CAPACITY",
+        BatchState.ARRIVED: "the watcher starts its run within seconds, and another one when that dies",
+        BatchState.REGISTERED: "its run waits for a machine until `capacity_deadline`, then it fails as NO_CAPACITY",
         BatchState.RUNNING: "its chunks end one by one; when its run dies the watcher restarts it, `restarts` times",
         BatchState.CANCELLING: "its run ends it within a second; when there is none, the watcher does",
     },
     ImageState: {
-        ImageState.WAITING: "with its chunk; in a batch that has ended it is at rest until a retry",
+        ImageState.WAITING: "goes with its chunk; in a batch that has ended it is at rest until a retry",
     },
     ChunkState: {
         ChunkState.WAITING: "its batch's run sends it out, or the end of its batch cancels it",
-        ChunkState.RUNNING: "with its attempt",
+        ChunkState.RUNNING: "goes with its attempt",
     },
     AttemptState: {
-        AttemptState.OPEN: "image_deadline after its last news, capacity_deadline without any; superseded by a restart",
+        AttemptState.OPEN: "`image_deadline` after its last news, `capacity_deadline` without any; "
+        "a restart supersedes it",
     },
     MachineState: {
-        MachineState.REQUESTED: "the order is repeated for reconcile.ORDER_DEADLINE, then IN_DOUBT_FOR; boot_deadline",
-        MachineState.PROVISIONING: "given back at its boot_deadline",
-        MachineState.STAGING: "given back at its boot_deadline",
-        MachineState.RUNNING: "boot_deadline, idle_window, policy.MISSED_FOR; its own watchdog; max_run",
-        MachineState.STOPPING: "its return is asked for again every keeper.ASK_AGAIN, until the cloud lists it no more",
+        MachineState.REQUESTED: "its order is repeated for five minutes, and given up when it cannot bring a machine "
+        "any more, 90 s after the last one; `boot_deadline`",
+        MachineState.PROVISIONING: "given back at its `boot_deadline`",
+        MachineState.STAGING: "given back at its `boot_deadline`",
+        MachineState.RUNNING: "given back at its `boot_deadline`, after its `idle_window`, or a minute after it left "
+        "the scheduler; its own watchdog; `max_run`",
+        MachineState.STOPPING: "its return is asked for again every 15 s, until the cloud lists it no more",
     },
     LifeState: {
-        LifeState.OPENING: "fails after pool.OPENS_WITHIN; when its keeper dies, the next one adopts or closes it",
-        LifeState.OPEN: "the idle window, the end of its certificates; when its scheduler dies it fails",
-        LifeState.CLOSING: "its machines are given back; after pool.CLOSES_WITHIN the next keeper goes on with that",
+        LifeState.OPENING: "fails after a minute; when its keeper dies, the next one adopts or closes it",
+        LifeState.OPEN: "ends after the idle window, and before its certificates do after seven days; "
+        "fails when its scheduler dies",
+        LifeState.CLOSING: "its machines are given back; after five minutes the next keeper goes on with that",
     },
 }
 # fmt: on

@@ -4,16 +4,18 @@ The cloud comes first, because machines cost money and it can be asked without a
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
+from infra.brought_up import elsewhere
 from infra.machines.cloud import Cloud
 from infra.machines.errors import CloudError, Permanent
 from infra.machines.spec import Instance
 from infra.pool.reconcile import in_doubt
 from infra.records import Ledger
 from infra.records.pool import SENT
+from infra.records.tables import Life
 from infra.states import LifeEnd, MachineEnd, MachineState
 
 GONE_WITHIN = 120.0
@@ -26,25 +28,31 @@ class StillThere(Exception):
     """Machines cost money although the stack is down; the message names them and says what to do."""
 
 
-def settle(open_ledger: Callable[[], Ledger], cloud: Cloud, pool: str, say: Callable[[str], None]) -> None:
-    """Give every machine of the pool back, wait until the cloud has none, then close the lives.
+def settle(
+    open_ledger: Callable[[], Ledger], cloud: Cloud, here: Mapping[str, str], say: Callable[[str], None]
+) -> list[str]:
+    """Give every machine of the pool `here` back, wait until the cloud has none, then close the lives.
 
-    Open batches stay open: the next `up` goes on with them. Raises StillThere, and leaves the lives open then;
-    LedgerUnreachable when the machines are gone and nobody could be told.
+    Open batches stay open: the next `up` goes on with them. Returns a sentence for each life that was opened somewhere
+    else and is left as it is, because only the cloud there can say what became of its machines. Raises StillThere, and
+    leaves the lives open then; LedgerUnreachable when the machines are gone and nobody could be told.
     """
-    _clear(partial(_listed, cloud, pool), cloud, say)
+    _clear(partial(_listed, cloud, here["pool"]), cloud, say)
     ledger = open_ledger()
     for lease in ledger.leases():
         ledger.let_go(lease.name, lease.holder)
-    for life in ledger.lives(open_only=True):
+    away = {life.id: elsewhere(life.id, life.details, here) for life in ledger.lives(open_only=True)}
+    ours = [life for life in ledger.lives(open_only=True) if not away.get(life.id)]
+    for life in ours:
         ledger.close_life(life.id, LifeEnd.ASKED, datetime.now(UTC))
-    _clear(partial(_known, ledger, cloud), cloud, say)
+    _clear(partial(_known, ledger, cloud, ours), cloud, say)
     now = datetime.now(UTC)
-    for life in ledger.lives(open_only=True):
+    for life in ours:
         for machine in ledger.machines(life.id, open_only=True):
             end, reason = MachineEnd.POOL_CLOSED, "The stack was taken down."
             ledger.move_machine(machine.id, MachineState.TERMINATED, now, end=end, reason=reason)
         ledger.life_is_closed(life.id, now)
+    return [sentence for sentence in away.values() if sentence]
 
 
 Found = tuple[Sequence[Instance], Sequence[str]]
@@ -57,9 +65,9 @@ def _listed(cloud: Cloud, pool: str) -> Found:
     return [*listing.instances.values()], silent
 
 
-def _known(ledger: Ledger, cloud: Cloud) -> Found:
-    """What the ledger knows and a listing may have missed: each is asked for by its name."""
-    rows = ledger.machines(open_only=True)
+def _known(ledger: Ledger, cloud: Cloud, lives: Sequence[Life]) -> Found:
+    """What the ledger knows of these lives and a listing may have missed: each is asked for by its name."""
+    rows = [row for life in lives for row in ledger.machines(life.id, open_only=True)]
     found = [cloud.instance(row.name, row.zone) for row in rows]
     doubtful = [row for row in rows if row.details.get(SENT) and in_doubt(row, datetime.now(UTC))]
     return [it for it in found if it], [f"perhaps {row.name}, whose order was never answered" for row in doubtful]

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from flows.cli.showing import print_end
-from flows.cli.stacked import ledger_of, unless_up
+from flows.cli.stacked import ledger_of, settings_of, unless_up
 from flows.cli.talk import StateOption, UserError, err, expanded, out, plain
 from flows.cli.watching import watch
 from flows.registering import model_checksum, to_do
@@ -19,7 +19,7 @@ from infra import stack
 from infra.arrivals import Wish, check_wish, find_wish, find_wish_in_zip, hand_in, read_wish
 from infra.arrivals.names import is_zip_name
 from infra.records import Batch, Ledger
-from infra.settings import Settings, read_settings
+from infra.settings import Settings
 from infra.states import OPEN_BATCHES, BatchState
 from workers.model import shipped
 
@@ -71,7 +71,7 @@ def submit(
         raise UserError("--fetch copies the results at the end, so it needs --wait; or use `spotlift fetch` later")
     if take_one_away and not wait:
         raise UserError("--take-one-away happens while the batch is watched, so it needs --wait")
-    settings = read_settings(state=state)
+    settings = settings_of(state)
     ledger = ledger_of(settings)
     source = expanded(source)
     options = {
@@ -108,7 +108,7 @@ def fetch(
     state: StateOption = None,
 ) -> None:
     """Copy the results of a batch, its manifest and its report to a folder; also while it runs."""
-    settings = read_settings(state=state)
+    settings = settings_of(state)
     row = ledger_of(settings).batch(batch)
     _copy_results(settings, row, to)
 
@@ -116,7 +116,7 @@ def fetch(
 @plain
 def cancel(batch: BatchArgument, state: StateOption = None) -> None:
     """Stop a batch. What is done stays; `spotlift retry` works off the rest."""
-    settings = read_settings(state=state)
+    settings = settings_of(state)
     ledger = ledger_of(settings)
     row = ledger.batch(batch)
     if row.state is BatchState.CANCELLED:
@@ -142,7 +142,7 @@ def retry(
     state: StateOption = None,
 ) -> None:
     """Work off what is missing of a batch that ended: rejected, cancelled and failed images, and new files."""
-    settings = read_settings(state=state)
+    settings = settings_of(state)
     ledger = ledger_of(settings)
     row = ledger.batch(batch)
     if row.state in OPEN_BATCHES:

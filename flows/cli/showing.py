@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from flows.cli.stacked import ledger_of, unless_up
+from flows.cli.stacked import ledger_of, listing_of, settings_of, unless_up
 from flows.cli.talk import JsonOption, StateOption, out, plain, print_json
 from flows.pool_told import status_line
 from flows.progress import sentence
@@ -20,7 +20,7 @@ from infra.pool.books import as_rented
 from infra.pool.reconcile import unknown
 from infra.records import Batch, Ledger
 from infra.records.tables import Machine
-from infra.settings import Settings, read_settings
+from infra.settings import Settings
 from infra.states import OPEN_BATCHES, BatchState, ImageState
 
 DAY = timedelta(hours=24)
@@ -39,7 +39,7 @@ def status(
     state: StateOption = None,
 ) -> None:
     """Show the batches, or one batch with its rejects and attempts."""
-    settings = read_settings(state=state)
+    settings = settings_of(state)
     ledger = ledger_of(settings)
     if batch is None:
         rows = ledger.batches()
@@ -62,7 +62,7 @@ def machines(
     state: StateOption = None,
 ) -> None:
     """Show the machines of the pool, as the ledger knows them and as the cloud lists them, and what they cost."""
-    settings = read_settings(state=state)
+    settings = settings_of(state)
     ledger = ledger_of(settings)
     rows = ledger.machines(open_only=not everything)
     listing, silence = _listing(settings)
@@ -125,12 +125,8 @@ def _print_machines(settings: Settings, rows: list[Machine], cloud: dict[str, st
 
 def _listing(settings: Settings) -> tuple[Listing | None, str]:
     """What the cloud lists, or why it does not."""
-    from infra.machines.cloud import Cloud  # Google's client takes a second to import, and few commands need it
-
-    if settings.cloud == "emulator" and not stack.state_of(settings)[stack.EMULATOR]:
-        return None, "the emulator does not run; `spotlift up` starts it"
     try:
-        return Cloud.at(settings.project, stack.endpoint(settings)).listing(settings.pool), ""
+        return listing_of(settings), ""
     except CloudError as error:
         return None, str(error)
 

@@ -17,7 +17,7 @@ from rich.markup import escape
 from flows.cli.stacked import has_ledger
 from flows.cli.talk import StateOption, err, out, plain
 from infra import stack
-from infra.brought_up import as_brought_up, changed, forget, remember
+from infra.brought_up import as_brought_up, changed, elsewhere, forget, remember, where
 from infra.machines.errors import CloudError
 from infra.settings import Settings, read_settings
 
@@ -61,22 +61,23 @@ def down(state: StateOption = None) -> None:
     from flows.runs import Runs, ServerUnreachable
     from infra.machines.cloud import Cloud
     from infra.records import Ledger
-    from infra.takedown import settle
+    from infra.takedown import StillThere, settle
 
     asked = read_settings(state=state)
     settings = as_brought_up(asked)
     if difference := changed(asked):
         err.print(f"The stack was brought up with {difference}: that is what is taken down.", markup=False)
+    left = list[str]()
     with err.status("ending the stack") as status:
         try:
             lived = stack.stop_work(settings)
             if settings.cloud == "emulator" and has_ledger(settings):
                 stack.start_emulator(settings)  # if it died, it ends the machines that it left when it comes up again
             if has_ledger(settings):  # else there never was one: nothing to settle
-                settle(
+                left = settle(
                     partial(Ledger, settings.ledger_url),
                     Cloud.at(settings.project, stack.endpoint(settings)),
-                    settings.pool,
+                    where(settings),
                     status.update,
                 )
             with suppress(ServerUnreachable):  # it had died; the next `up` finds out
@@ -85,6 +86,8 @@ def down(state: StateOption = None) -> None:
         finally:  # whatever went wrong: `down` leaves nothing running
             stack.stop_server(settings)
     out.print("The stack is down." if lived else "The stack was not up; nothing to do.")
+    if left:
+        raise StillThere("\n".join(left))
 
 
 def bring_up(settings: Settings) -> None:
@@ -104,6 +107,9 @@ def bring_up(settings: Settings) -> None:
     with err.status("preparing the ledger") as status:
         ledger = Ledger(settings.ledger_url)
         ledger.migrate()
+        for life in ledger.lives(open_only=True):
+            if away := elsewhere(life.id, life.details, where(settings)):
+                raise stack.StackError(away)
         remember(settings)
         status.update("starting the Prefect server")
         at = stack.start_server(settings, say=lambda _: None)
@@ -129,12 +135,15 @@ def bring_up(settings: Settings) -> None:
 
 
 def _is_in_use(settings: Settings) -> bool:
-    """Whether the stack runs, or a life of its pool is not closed. Raises LedgerError."""
+    """Whether the stack runs, or a life of its pool, opened with these settings, is not closed. Raises LedgerError."""
     from infra.records import Ledger
 
     if any(stack.state_of(settings).values()):
         return True
-    return has_ledger(settings) and bool(Ledger(settings.ledger_url).lives(open_only=True))
+    if not has_ledger(settings):
+        return False
+    lives = Ledger(settings.ledger_url).lives(open_only=True)
+    return any(not elsewhere(life.id, life.details, where(settings)) for life in lives)
 
 
 def _wait_for_the_watcher(settings: Settings, watcher: "Callable[[], Lease | None]") -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from prefect.client.schemas.objects import FlowRun
 
 from flows.cli.finding import Finding
-from flows.cli.stacked import has_ledger
+from flows.cli.stacked import has_ledger, listing_of
 from flows.leases import KEEPER, WATCHER
 from flows.runs import WATCH_INBOX, Runs, ServerUnreachable
 from infra import stack
@@ -116,8 +116,8 @@ def _cloud(settings: Settings) -> Iterator[Finding]:
 
     plan = PoolPlan.of(settings)
     try:
+        listing = listing_of(settings)
         cloud = Cloud.at(settings.project, stack.endpoint(settings))
-        listing = cloud.listing(settings.pool)
         offered = set(cloud.zones_with(spec_of(settings, plan))) & set(plan.zones)
     except CloudError as error:
         yield Finding("cloud", "wrong", f"{where}: {error}")

@@ -1,14 +1,20 @@
 """What `spotlift` says without a stack, or with wrong settings: help that teaches, sentences, JSON for scripts."""
 
 import json
+import os
 import socket
+import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from infra.records import NewImage
-from infra.states import SourceKind
+from infra.brought_up import remember
+from infra.records import Ledger, NewImage
+from infra.settings import Settings
+from infra.stack import EMULATOR, stack_processes
+from infra.states import LifeEnd, LifeState, SourceKind
 from tests.contract.shell import Shell, sentence
 from tests.story.pictures import draw
 
@@ -111,6 +117,73 @@ def test_an_address_of_another_computer_is_told_from_a_port_in_use(spotlift: She
         port = str(other.getsockname()[1])
         assert f"port {port} is in use by another program" in sentence(spotlift("up", port=port))
         assert f"port {port} is in use by another program" in spotlift("doctor", port=port).stdout
+
+
+def test_up_with_other_settings_is_refused_while_a_pool_of_the_old_ones_is_open(spotlift: Shell):
+    ledger, now = spotlift.new_ledger(), datetime.now(UTC)
+    remember(Settings(state=spotlift.state, pool="mine"))
+    life = ledger.open_life(now, details={"cloud": "emulator", "project": "spotlift-local", "pool": "mine"})
+    assert life is not None
+    said = sentence(spotlift("up", pool="another"))
+    assert "was brought up with pool = mine (now another)" in said
+    assert "`spotlift down` gives them back" in said
+    assert "settings: this stack was brought up with pool = mine" in spotlift("doctor", pool="another").stdout
+
+
+def test_up_leaves_a_pool_alone_that_the_ledger_knows_from_elsewhere(spotlift: Shell):
+    ledger = spotlift.new_ledger()
+    assert ledger.open_life(datetime.now(UTC), details={"cloud": "google", "project": "theirs", "pool": "mine"})
+    assert "life 1 of the pool was opened with cloud = google, project = theirs" in sentence(spotlift("up"))
+    assert not (spotlift.state / "brought-up.json").exists()
+
+
+def test_down_goes_by_the_settings_that_the_stack_was_brought_up_with(spotlift: Shell):
+    ledger, port = spotlift.new_ledger(), str(free_port())
+    elsewhere = Ledger(f"sqlite:///{spotlift.folder}/other.db")
+    elsewhere.migrate()
+    remember(Settings(state=spotlift.state, pool="mine", ledger=f"sqlite:///{spotlift.folder}/other.db"))
+    life, stranger = elsewhere.open_life(datetime.now(UTC)), ledger.open_life(datetime.now(UTC))
+    assert life is not None
+    assert stranger is not None
+    machine = {"name": "mine-1", "zone": "us-central1-a", "machine_type": "g2-standard-4", "spot": True}
+    assert elsewhere.rent(life.id, 1, **machine, now=datetime.now(UTC))
+    assert "mine-1" in spotlift("machines", pool="another").stdout
+    done = spotlift("down", pool="another", emulator_port=port)
+    assert done.returncode == 0, done.stderr
+    assert "brought up with pool = mine (now another), ledger = sqlite:///" in done.stderr
+    assert (elsewhere.life(life.id).state, elsewhere.life(life.id).end) == (LifeState.CLOSED, LifeEnd.ASKED)
+    assert ledger.life(stranger.id).state is LifeState.OPENING
+    assert "settings" not in {f["what"] for f in json.loads(spotlift("doctor", "--json").stdout)["findings"]}
+
+
+def test_prices_that_cannot_be_read_are_told_before_anything_starts(spotlift: Shell, tmp_path: Path):
+    (tmp_path / "prices.toml").write_text("these are none")
+    assert "prices.toml" in sentence(spotlift("up", prices="prices.toml"))
+    assert not spotlift.state.exists()
+    assert "✗ prices:" in spotlift("doctor", prices="prices.toml").stdout
+
+
+def test_an_emulator_that_does_not_answer_is_told_soon_and_in_words(spotlift: Shell):
+    spotlift.new_ledger()
+    processes = stack_processes(Settings(state=spotlift.state))
+    mute = [sys.executable, "-c", "import time; time.sleep(600)"]
+    processes.start(EMULATOR, mute, os.environ, {"port": str(free_port())})
+    try:
+        began = time.monotonic()
+        done = spotlift("machines")
+        assert time.monotonic() - began < 15
+        assert "does not answer at http://127.0.0.1:" in done.stdout
+        assert "`spotlift down`, `spotlift up` mend it" in done.stdout
+        assert "HTTP" not in done.stdout
+    finally:
+        processes.stop([EMULATOR])
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def test_names_are_printed_as_they_are(spotlift: Shell):

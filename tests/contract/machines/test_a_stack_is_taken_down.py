@@ -23,6 +23,11 @@ def ledger(sqlite_url: str) -> Ledger:
     return ledger
 
 
+def here(cloud: Cloud) -> dict[str, str]:
+    """What the lives of this pool say about where they rent."""
+    return {"cloud": "emulator", "project": cloud.project, "pool": POOL}
+
+
 def rented(ledger: Ledger, cloud: Cloud, order: Order) -> None:
     """A machine that ledger and cloud know."""
     now = datetime.now(UTC)
@@ -37,7 +42,7 @@ def rented(ledger: Ledger, cloud: Cloud, order: Order) -> None:
 def test_machines_go_back_and_the_books_are_closed(cloud: Cloud, order: Callable[..., Order], ledger: Ledger):
     rented(ledger, cloud, order())
     made(cloud, cloud.rent(SPEC, stranger := order()), stranger.name)
-    settle(lambda: ledger, cloud, POOL, lambda _: None)
+    settle(lambda: ledger, cloud, here(cloud), lambda _: None)
     assert cloud.listing(POOL).instances == {}
     [machine] = ledger.machines()
     assert (machine.end, machine.reason) == (MachineEnd.POOL_CLOSED, "The stack was taken down.")
@@ -49,8 +54,19 @@ def test_machines_go_back_also_when_the_ledger_is_out_of_reach(
 ):
     made(cloud, cloud.rent(SPEC, mine := order()), mine.name)
     with pytest.raises(LedgerUnreachable):
-        settle(lambda: Ledger(f"sqlite:///{tmp_path}/nowhere/ledger.db"), cloud, POOL, lambda _: None)
+        settle(lambda: Ledger(f"sqlite:///{tmp_path}/nowhere/ledger.db"), cloud, here(cloud), lambda _: None)
     assert cloud.listing(POOL).instances == {}
+
+
+def test_a_life_that_was_opened_elsewhere_is_left_as_it_is_and_told_of(cloud: Cloud, ledger: Ledger):
+    now = datetime.now(UTC)
+    life = ledger.open_life(now, details={"cloud": "google", "project": "theirs", "pool": POOL})
+    assert life is not None
+    ledger.rent(life.id, 9, name="far-away", zone="us-central1-a", machine_type="n1-standard-4", spot=True, now=now)
+    [told] = settle(lambda: ledger, cloud, here(cloud), lambda _: None)
+    assert "opened with cloud = google, project = theirs, and its machines are there" in told
+    assert ledger.life(life.id).state is LifeState.OPENING
+    assert ledger.machine("far-away").state is MachineState.REQUESTED
 
 
 def test_a_machine_that_the_listing_misses_goes_back_by_its_name(
@@ -59,7 +75,7 @@ def test_a_machine_that_the_listing_misses_goes_back_by_its_name(
     mine = order()
     rented(ledger, cloud, mine)
     monkeypatch.setattr(cloud, "listing", lambda _: Listing({}))
-    settle(lambda: ledger, cloud, POOL, lambda _: None)
+    settle(lambda: ledger, cloud, here(cloud), lambda _: None)
     assert cloud.instance(mine.name, mine.zone) is None
 
 
@@ -71,7 +87,7 @@ def test_a_cloud_that_refuses_to_be_asked_is_told_at_once(
 
     monkeypatch.setattr(cloud, "listing", refused)
     with pytest.raises(StillThere, match="lacks a permission"):
-        settle(lambda: ledger, cloud, POOL, lambda _: None)
+        settle(lambda: ledger, cloud, here(cloud), lambda _: None)
 
 
 def test_deleting_that_fails_for_a_while_is_tried_again(
@@ -81,6 +97,6 @@ def test_deleting_that_fails_for_a_while_is_tried_again(
     rented(ledger, cloud, order())
     trouble.delete_fails(times=2)
     said: list[str] = []
-    settle(lambda: ledger, cloud, POOL, said.append)
+    settle(lambda: ledger, cloud, here(cloud), said.append)
     assert cloud.listing(POOL).instances == {}
     assert "giving back 1 machines" in said

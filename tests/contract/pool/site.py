@@ -57,7 +57,7 @@ class Site:
 
     def keep(self, holder: str, seconds: float = 30.0) -> str:
         """Be the keeper of the pool to the end; what it says about that."""
-        lease = KeptLease(self.ledger, KEEPER, holder, seconds, self.said.append)
+        lease = self.lease = KeptLease(self.ledger, KEEPER, holder, seconds, self.said.append)
         assert lease.still_ours(now())
         settings = self.settings
         return live(

@@ -4,7 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from flows import pool as flow
 from flows.leases import KEEPER, KeptLease
 from flows.pool import PoolFailed, Superseded
+from infra.pool.keeper import Keeper
 from infra.records import LedgerUnreachable
 from infra.states import LifeEnd, LifeState, MachineEnd, MachineState
 from tests.contract.pool.conftest import now
@@ -63,6 +64,22 @@ def test_a_life_that_was_opened_elsewhere_is_not_taken_over(site: Site):
     with pytest.raises(PoolFailed, match="opened with cloud = google, project = theirs, and its machines are there"):
         site.keep("keeper")
     assert site.ledger.life(life.id).state is LifeState.OPENING
+
+
+def test_a_keeper_that_fails_after_it_lost_its_lease_leaves_everything_as_it_is(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+):
+    def step(keeper: Keeper, _: datetime) -> None:
+        assert site.ledger.hold(KEEPER, "rival", 30, now() + timedelta(hours=1))
+        eventually("that is noticed", lambda: not site.lease.still_ours(now()))
+        raise RuntimeError(f"life {keeper.life.id}")
+
+    monkeypatch.setattr(Keeper, "step", step)
+    with pytest.raises(RuntimeError, match="life 1"):
+        site.keep("keeper", seconds=2.0)
+    [life] = site.ledger.lives()
+    assert life.state in (LifeState.OPENING, LifeState.OPEN)
+    assert site.hub(life).is_alive()
 
 
 def test_a_life_whose_scheduler_died_with_its_keeper_is_closed_and_another_begins(site: Site, beside: Callable):
