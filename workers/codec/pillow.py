@@ -18,6 +18,7 @@ from PIL import (
     IcoImagePlugin,
     Image,
     ImageCms,
+    ImageFile,
     Jpeg2KImagePlugin,
     PcxImagePlugin,
     PpmImagePlugin,
@@ -124,9 +125,31 @@ class PillowSource:
                 f"{self._path.name} has pixels of a kind that is not enhanced ({self._format}, {image.mode}). "
                 "Convert it to RGB or grey with 8 or 16 bits.",
             )
+        if self._deep_ppm() is not None:
+            return Colour.RGB, False, None
         if image.mode == "P" and "transparency" in image.info:
             return Colour.RGB, True, "RGBA"
         return kind
+
+    def _deep_ppm(self) -> tuple[int, int] | None:
+        """Where the pixels begin, and what is white, in a binary PPM of more than 8 bits (Pillow would keep 8)."""
+        image = self._image
+        if self._format != "PNM" or image.mode != "RGB" or not isinstance(image, ImageFile.ImageFile):
+            return None
+        codec, _, offset, arguments = image.tile[0]
+        white = arguments[-1] if isinstance(arguments, tuple) and codec == "ppm" else 255
+        return (offset, white) if white > 255 else None
+
+    def _decoded_deep_ppm(self, offset: int, white: int) -> Pixels:
+        """Format: netpbm's PPM: two bytes a sample, the higher one first."""
+        width, height = self._image.size
+        with self._path.open("rb") as file:
+            file.seek(offset)
+            data = file.read(width * height * 6)
+        if len(data) < width * height * 6:
+            raise _cut_off(self._path, self._format)
+        pixels: Pixels = np.frombuffer(data, ">u2")
+        return _to_sixteen_bits(pixels.reshape(height, width, 3), white)
 
     def _notes(self) -> tuple[str, ...]:
         notes = []
@@ -140,6 +163,8 @@ class PillowSource:
     def _decoded(self) -> Pixels:
         mode = self._kind[2]
         try:
+            if (deep := self._deep_ppm()) is not None:
+                return self._decoded_deep_ppm(*deep)
             self._image.load()
             if self._image.mode == "LAB":
                 self._image = _from_lab(self._image)
@@ -148,12 +173,15 @@ class PillowSource:
             raise _explained(self._path, self._format, error) from None
         except OSError as error:
             raise _unless_of_the_disk(self._path, self._format, error) from None
-        if mode is None:
-            pixels = np.minimum(pixels.astype(np.float64) * (_SIXTEEN_BITS / self._levels) + 0.5, _SIXTEEN_BITS)
-            pixels = pixels.astype(np.uint16)
         picture = self.picture
         whole: Pixels = pixels.reshape(picture.height, picture.width, picture.bands)
-        return whole
+        return whole if mode else _to_sixteen_bits(whole, self._levels)
+
+
+def _to_sixteen_bits(pixels: Pixels, white: int) -> Pixels:
+    scaled = np.minimum(pixels.astype(np.float64) * (_SIXTEEN_BITS / white) + 0.5, _SIXTEEN_BITS)
+    whole: Pixels = scaled.astype(np.uint16)
+    return whole
 
 
 def _from_lab(image: Image.Image) -> Image.Image:

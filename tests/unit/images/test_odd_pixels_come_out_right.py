@@ -161,6 +161,24 @@ def test_sixteen_bits_of_a_pgm_stay(tmp_path: Path, nearest: Any) -> None:
     assert np.abs(out - np.rint(levels * 65535.0 / 999)).max() <= 1
 
 
+def test_sixteen_bits_of_a_ppm_stay(tmp_path: Path, nearest: Any) -> None:
+    levels = np.random.default_rng(0).integers(0, 4096, (5, 7, 3)).astype(">u2")
+    (tmp_path / "in.ppm").write_bytes(b"P6 7 5 4095\n" + levels.tobytes())
+    enhance_file(tmp_path / "in.ppm", tmp_path / "out.tif", nearest)
+    out = np.asarray(pyvips.Image.new_from_file(str(tmp_path / "out.tif")))[::2, ::2].astype(int)
+    assert np.abs(out - np.rint(levels * 65535.0 / 4095)).max() <= 1
+
+
+@pytest.mark.parametrize(("bits", "samples"), [(8, 1), (8, 3)])
+def test_a_photoshop_document_is_read_as_flattened(tmp_path: Path, nearest: Any, bits: int, samples: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (samples, 4, 6), dtype=np.uint8)
+    header = struct.pack(">4sH6xHIIHH", b"8BPS", 1, samples, 4, 6, bits, 3 if samples == 3 else 1)
+    (tmp_path / "in.psd").write_bytes(header + bytes(12) + b"\0\0" + pixels.tobytes())
+    enhance_file(tmp_path / "in.psd", tmp_path / "out.png", nearest)
+    out = np.asarray(Image.open(tmp_path / "out.png")).reshape(8, 12, samples)
+    assert (out[::2, ::2] == pixels.transpose(1, 2, 0)).all()
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_an_avif_is_turned_as_its_viewers_turn_it(tmp_path: Path, nearest: Any, orientation: int) -> None:
     exif = Image.Exif()
