@@ -261,15 +261,17 @@ class MachineVerbs(Verbs):
         """The machines of all lives that are not TERMINATED, or were so only after that moment; oldest first."""
         lasts = or_(col(Machine.ended_at).is_(None), col(Machine.ended_at) >= since)
         with self._database.reading() as session:
-            return list(session.scalars(select(Machine).where(lasts).order_by(col(Machine.id))))
+            # Sorted here: for the order's sake SQLite would look through all machines there ever were.
+            return sorted(session.scalars(select(Machine).where(lasts)), key=lambda machine: machine.id)
 
     def waiting_work(self) -> list[WaitingWork]:
         """What the open batches still need, batch by batch; one that was not read yet needs nobody knows what."""
+        wanting = select(col(Batch.id)).where(col(Batch.state).in_(_WANTS_MACHINES))
         chunks = (
             select(
                 col(Chunk.batch_id), func.count().label("chunks"), func.sum(col(Chunk.pixels)).label("pixels")
             )
-            .where(col(Chunk.state).in_(OPEN_CHUNKS))
+            .where(col(Chunk.state).in_(OPEN_CHUNKS), col(Chunk.batch_id).in_(wanting))
             .group_by(col(Chunk.batch_id))
             .subquery()
         )  # fmt: skip
@@ -328,8 +330,8 @@ class MachineVerbs(Verbs):
         query = select(Machine).order_by(col(Machine.id))
         if life_id is not None:
             query = query.where(col(Machine.life_id) == life_id)
-        if open_only:
-            query = query.where(col(Machine.state) != MachineState.TERMINATED)
+        if open_only:  # the moment is indexed: those that are gone become many, and are not looked through
+            query = query.where(col(Machine.ended_at).is_(None))
         with self._database.reading() as session:
             return list(session.scalars(query))
 

@@ -1,11 +1,15 @@
 """Machines are written down before they cost money, never more than allowed, and each end has a reason."""
 
+import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
-from infra.records import IllegalMove, Ledger, Life, Machine, Refused, Unknown
-from infra.states import EventKind, LifeEnd, LifeState, MachineEnd, MachineState
+from infra.records import Batch, IllegalMove, Ledger, Life, Machine, Refused, Unknown
+from infra.states import BatchEnd, EventKind, LifeEnd, LifeState, MachineEnd, MachineState
 
 
 def open_life(ledger: Ledger, now: datetime) -> Life:
@@ -92,3 +96,68 @@ def test_a_life_ends_when_its_last_machine_is_gone(ledger: Ledger, noon: datetim
     assert (life.state, life.closed_at) == (LifeState.CLOSED, noon)
     assert ledger.life_is_closed(life.id, noon) == life
     assert ledger.lives(open_only=True) == []
+
+
+def test_work_that_waits_knows_when_somebody_asked_for_it(
+    ledger: Ledger, noon: datetime, arrived: Callable[..., Batch], running: Callable[..., Batch]
+) -> None:
+    batch = running(ledger, ["a.png", "b.png"], ["c.png"])
+    arrived(ledger, "unread", noon + timedelta(minutes=1))
+    waiting = {work.batch: work for work in ledger.waiting_work()}
+    read, unread = waiting["holiday"], waiting["unread"]
+    assert (read.chunks, read.pixels, read.unread) == (2, 3600, False)
+    assert (read.asked_at, read.retried_at) == (noon, None)
+    assert (unread.chunks, unread.pixels, unread.unread) == (0, 0, True)
+
+    later = noon + timedelta(hours=1)
+    ledger.fail(batch.id, BatchEnd.NO_CAPACITY, "No machine.", noon)
+    assert [work.batch for work in ledger.waiting_work()] == ["unread"]
+    ledger.retry(batch.id, later)
+    [again] = [work for work in ledger.waiting_work() if work.batch == "holiday"]
+    assert (again.asked_at, again.retried_at, again.unread) == (later, later, True)
+
+
+def test_what_a_pool_waits_for_is_written_down_only_when_it_changes(
+    ledger: Ledger, database_url: str, noon: datetime
+) -> None:
+    life = open_life(ledger, noon)
+    ledger.pool_waits(life.id, "No stock.", noon)
+    other = Ledger(database_url)
+    with other._database.writing():  # somebody holds the one write lock
+        began = time.monotonic()
+        for _ in range(3):
+            ledger.pool_waits(life.id, "No stock.", noon)
+        assert time.monotonic() - began < 5  # seconds; a writer would wait for thirty and fail
+    other.close()
+    ledger.pool_waits(life.id, "No stock.", noon, for_good=True)
+    ledger.pool_waits(life.id, "", noon)
+    told = [(e.message, e.details["for_good"]) for e in ledger.events() if e.kind is EventKind.POOL_WAITS]
+    assert told == [("No stock.", False), ("No stock.", True)]
+    assert ledger.life(life.id).details["waits"] == ""
+
+
+def test_a_step_of_the_keeper_looks_through_no_table_that_only_grows(sqlite_url: str, noon: datetime) -> None:
+    ledger = Ledger(sqlite_url)
+    ledger.migrate()
+    life = open_life(ledger, noon)
+    asked: list[tuple[str, Any]] = []
+    event.listen(ledger._database.engine, "before_cursor_execute", lambda *heard: asked.append((heard[2], heard[3])))
+    ledger.waiting_work()
+    ledger.speed("fast")
+    ledger.machines_since(noon)
+    ledger.machines(life.id, open_only=True)
+    ledger.machines(open_only=True)
+    ledger.worked_seconds(life.id)
+    ledger.lost_attempts(life.id)
+    ledger.pool_waits(life.id, "", noon)
+    with ledger._database.engine.connect() as connection:
+        plans = {
+            statement: [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
+            for statement, values in asked
+            if statement.startswith("SELECT")
+        }
+    assert len(plans) >= 8
+    for statement, lines in plans.items():
+        for table in ("image", "chunk", "attempt", "event", "machine"):
+            assert f"SCAN {table}" not in {line[: len(f"SCAN {table}")] for line in lines}, (statement, lines)
+    ledger.close()
