@@ -28,7 +28,7 @@ _RELATIVE_SQLITE = re.compile(r"(sqlite:///)([^/:?][^?]*)(.*)")
 _USER_AND_PASSWORD = re.compile(r"(://[^:/@]*:).*@")
 _PASSWORD_OPTION = re.compile(r"([?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=1e8, allow_inf_nan=False)]
 Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Cloud = Literal["emulator", "google"]
 

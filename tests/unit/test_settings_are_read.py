@@ -149,7 +149,7 @@ def test_what_is_no_zone_is_named(zones: str):
 def test_google_needs_a_project_an_address_that_its_machines_reach_and_a_label_for_them():
     with pytest.raises(SettingsError, match=r"(?s)'project'.*its default.*'controller'.*must be an address"):
         read_settings(cloud="google")
-    with pytest.raises(SettingsError, match="'pool'.*must be a label of this controller's own"):
+    with pytest.raises(SettingsError, match=r"'pool'.*must be a label of this controller's own"):
         read_settings(cloud="google", project="my-project", controller="10.0.0.2")
     settings = read_settings(cloud="google", project="my-project", controller="10.0.0.2", pool="mine")
     assert settings.machine_account == "spotlift-worker@my-project.iam.gserviceaccount.com"
@@ -170,3 +170,22 @@ def test_a_plan_that_makes_no_sense_is_refused():
         PoolPlan(**{**PoolPlan.of(settings).model_dump(), "least_machines": 3})
     with pytest.raises(ValueError, match="greater than 0"):
         PoolPlan(**{**PoolPlan.of(settings).model_dump(), "idle_window": 0})
+
+
+@pytest.mark.parametrize("name", ["idle_window", "boot_deadline", "max_run", "budget_per_hour", "budget_per_day"])
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_no_machine_stays_for_ever_and_no_budget_is_endless(name: str, value: str):
+    with pytest.raises(SettingsError, match=f"'{name}' = '{value}'.*a finite number"):
+        read_settings(**{name: value})
+    with pytest.raises(ValueError, match="a finite number"):
+        PoolPlan(**{**PoolPlan.of(read_settings()).model_dump(), name: float(value)})
+
+
+def test_a_span_that_no_clock_can_add_is_refused():
+    with pytest.raises(SettingsError, match=r"'max_run'.*less than or equal to"):
+        read_settings(max_run=1e15)
+
+
+def test_a_batch_waits_longer_than_a_second_machine_needs_when_the_first_does_not_boot():
+    settings = read_settings()
+    assert settings.capacity_deadline >= 2 * settings.boot_deadline
