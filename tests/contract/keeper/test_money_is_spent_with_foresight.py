@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.machines.errors import Refused
 from infra.machines.spec import MachineSpec
 from infra.pool.bill import spent
 from infra.pool.books import as_rented, recipe_of
@@ -109,6 +110,17 @@ def test_a_recipe_is_what_decides_whether_a_machine_comes_up():
         recipe_of(spec, {**told, "spotlift-scheduler": "tls://10.0.0.3:8786"}),
     ):
         assert other != recipe_of(spec, told)
+
+
+def test_a_cloud_that_will_never_say_where_machines_are_offered_is_told_at_once(site: Site):
+    known = site.keeper.market
+    site.keeper.market = replace(known, zones=(), gpu=None, unknown=Refused("The account may not list machine types."))
+    site.batch_arrives("one", 1)
+    site.pass_time(2)
+    details = site.ledger.life(site.life.id).details
+    assert "may not list machine types" in details["waits"]
+    assert details["for_good"]
+    assert not site.ledger.machines()
 
 
 def test_an_order_that_was_never_sent_is_not_sent_to_a_zone_that_the_plan_no_longer_names(site: Site):
