@@ -34,7 +34,11 @@ def _machine(project: str, zone: str, body: Json) -> None:
     name = last(body["machineType"])
     kind = catalogue.MACHINE_TYPES.get(name)
     if kind is None or not catalogue.offers(zone, name):
-        raise invalid("resource.machineType", link(project, "zones", zone, "machineTypes", name), _ABSENT)
+        raise invalid(
+            "resource.machineType",
+            link(project, "zones", zone, "machineTypes", name),
+            f"Machine type with name '{name}' does not exist in zone '{zone}'.",
+        )
     attached = body.get("guestAccelerators", [])
     for index, gpu in enumerate(attached):
         _gpu(project, zone, kind, index, gpu)
@@ -54,9 +58,8 @@ def _machine(project: str, zone: str, body: Json) -> None:
 
 def _gpu(project: str, zone: str, kind: catalogue.MachineType, index: int, gpu: Any) -> None:
     name, count = last(gpu.get("acceleratorType", "")), int(gpu.get("acceleratorCount", 1))
-    field = f"resource.guestAccelerators[{index}].acceleratorType"
     if name not in catalogue.GPU_TYPES or name not in catalogue.ZONES[zone]:
-        raise invalid(field, link(project, "zones", zone, "acceleratorTypes", name), _ABSENT)
+        raise not_found(f"projects/{project}/zones/{zone}/acceleratorTypes/{name}")
     if not (kind.family == "n1" or (kind.gpu, kind.gpus) == (name, count)):
         raise unsupported(f"[{kind.name}, {name}] features are not compatible for creating instance.")
     if count > catalogue.GPU_TYPES[name].most:

@@ -81,9 +81,9 @@ def understand(error: Exception, place: Place, changes: bool) -> CloudError:
             "Run `gcloud auth application-default login`, or attach a service account to this machine."
         )
     else:
-        trouble = CloudUnreachable(f"Compute Engine does not answer: {error}")
+        trouble = CloudUnreachable(f"Compute Engine does not answer: {_briefly(error)}")
     if changes and isinstance(trouble, CloudUnreachable) and not _never_sent(error):
-        return Unclear(f"It is not known whether Compute Engine did as asked, the answer is lost: {error}")
+        return Unclear(f"It is not known whether Compute Engine did as asked, the answer is lost: {_briefly(error)}")
     return trouble
 
 
@@ -104,6 +104,12 @@ def complaint_of(error: GoogleAPICallError) -> Complaint:
 
 def _status(error: GoogleAPICallError) -> int:
     return int(error.code) if error.code is not None else getattr(error.response, "status_code", 500)
+
+
+def _briefly(error: Exception) -> str:
+    """What was wrong with a connection, without the whole request."""
+    reasons = (cause.reason for cause in _causes(error) if isinstance(cause, urllib3.exceptions.MaxRetryError))
+    return str(next(reasons, None) or error)
 
 
 def _never_sent(error: BaseException) -> bool:

@@ -39,8 +39,9 @@ _BETWEEN_WAITS: Final = 0.25
 _UNREACHABLE: Final = "UNREACHABLE"
 _INCOMPLETE: Final = (_UNREACHABLE, "PARTIAL_SUCCESS")
 
+_PREEMPTED: Final = "compute.instances.preempted"
 _REASONS: Final = {
-    "compute.instances.preempted": Departure.PREEMPTED,
+    _PREEMPTED: Departure.PREEMPTED,
     "compute.instances.terminateOnHostMaintenance": Departure.PREEMPTED,
     "compute.instances.deferredDelete": Departure.TIME_LIMIT,
     "compute.instances.deferredStop": Departure.TIME_LIMIT,
@@ -111,7 +112,7 @@ class Cloud:
         try:
             operation = self._change(self._clients.instances.insert_unary, request, order.zone)
         except NotThere as error:
-            raise Refused(f"There is no zone {order.zone} in project {self.project}. {error}") from error
+            raise Refused(f"The order names something that does not exist. {error}") from error
         return Operation(operation.name, order.zone)
 
     def outcome(self, operation: Operation) -> Outcome:
@@ -278,8 +279,13 @@ def outcome_of(operation: compute_v1.Operation, place: Place) -> Outcome:
 
 
 def departure_of(operations: Iterable[compute_v1.Operation]) -> Departure:
-    """Why a machine went away, if these are all operations on it."""
+    """Why a machine went away, if these are all operations on it.
+
+    One that heard that it is preempted may have shut itself down before the cloud did.
+    """
     ends = [it for it in operations if it.operation_type in _REASONS and not it.error.errors]
+    if any(it.operation_type == _PREEMPTED for it in ends):
+        return Departure.PREEMPTED
     first = min(ends, key=lambda it: datetime.fromisoformat(it.insert_time), default=None)
     return Departure.UNKNOWN if first is None else _REASONS[first.operation_type]
 

@@ -142,9 +142,13 @@ def _missing_part(complaint: Complaint, place: Place) -> CloudError:
 
 
 def _bad_request(complaint: Complaint, place: Place) -> CloudError:
-    return _no_such_part(complaint, place) or Refused(
-        f"Compute Engine cannot do what was asked: {_said(complaint)}. Correct the settings of the pool.",
-        Where.ZONE if _IN_THIS_ZONE.search(complaint.message) else Where.EVERYWHERE,
+    return (
+        _no_such_zone(complaint)
+        or _no_such_part(complaint, place)
+        or Refused(
+            f"Compute Engine cannot do what was asked: {_said(complaint)}. Correct the settings of the pool.",
+            Where.ZONE if _IN_THIS_ZONE.search(complaint.message) else Where.EVERYWHERE,
+        )
     )
 
 
@@ -157,8 +161,25 @@ def _no_such_part(complaint: Complaint, place: Place) -> Refused | None:
     return Refused(f"There is no {what} {part['name']}{there}. {advice}", where)
 
 
+def _no_such_zone(complaint: Complaint) -> Refused | None:
+    zone = _ZONE.search(complaint.message)
+    if zone is None:
+        return None
+    return Refused(f"There is no zone {zone['asked'] or zone['unknown']}. Leave it out of the zones.", Where.ZONE)
+
+
 def _not_there(complaint: Complaint, place: Place) -> CloudError:
-    return _no_such_part(complaint, place) or NotThere(f"There is no such thing (any more): {_said(complaint)}.")
+    """A machine or an operation that is not there (any more); the rest was wrong from the beginning."""
+    if _PROJECT.search(complaint.message):
+        return Refused(
+            f"There is no project {place.project}, or the account that Spotlift acts as may not see it. "
+            "Correct the project in the settings, or give the account a role in it."
+        )
+    return (
+        _no_such_zone(complaint)
+        or _no_such_part(complaint, place)
+        or NotThere(f"There is no such thing (any more): {_said(complaint)}.")
+    )
 
 
 def _already_there(complaint: Complaint, place: Place) -> CloudError:
@@ -259,6 +280,11 @@ _PARTS: Final = {
         "Look at `gcloud compute images list`, and name an image or a family that exists.",
         Where.EVERYWHERE,
     ),
+    "imageFamilyViews": (
+        "image",
+        "Look at `gcloud compute images list`, and name an image or a family that exists.",
+        Where.EVERYWHERE,
+    ),
     "machineTypes": ("machine type", "Name another machine type, or zones that offer it.", Where.ZONE),
     "acceleratorTypes": ("GPU type", "Name another GPU type, or zones that offer it.", Where.ZONE),
     "diskTypes": ("disk type", "Name another disk type, or zones that offer it.", Where.ZONE),
@@ -272,6 +298,10 @@ _QUOTA: Final = re.compile(
 _TOO_OFTEN: Final = re.compile(r"rate limit exceeded|quota metric '[^']*(requests|queries)|per minute", re.IGNORECASE)
 _PERMISSION: Final = re.compile(r"\b((?:compute|iam|serviceusage|resourcemanager)\.(?!googleapis)\w+\.\w+)\b")
 _PART: Final = re.compile(rf"\b(?P<kind>{'|'.join(_PARTS)})/(?:family/)?(?P<name>[\w.-]*\w)")
+_ZONE: Final = re.compile(
+    r"'projects/[^/']+/zones/(?P<asked>[^/']+)' was not found|'zone': '(?P<unknown>[^']*)'\. Unknown zone"
+)
+_PROJECT: Final = re.compile(r"'projects/[^/']+' was not found")
 _ABSENT: Final = re.compile(r"not found|does not exist|cannot be found", re.IGNORECASE)
 _IN_THIS_ZONE: Final = re.compile(
     r"\b(in|by|available in) (this |the )?zone\b|machineType|acceleratorType", re.IGNORECASE

@@ -150,6 +150,13 @@ def test_the_first_operation_that_ends_a_machine_tells_why_it_went(types: list[s
     assert departure_of(operations[::-1]) is departure
 
 
+def test_a_machine_that_shut_itself_down_because_it_was_preempted_was_preempted():
+    """It hears of it before the cloud ends it, and has no reason to wait for that."""
+    shut = operation(operationType="compute.instances.guestTerminate", insertTime="2026-11-25T09:00:05Z")
+    taken = operation(operationType="compute.instances.preempted", insertTime="2026-11-25T09:02:00Z")
+    assert departure_of([shut, taken]) is Departure.PREEMPTED
+
+
 def test_a_deletion_that_failed_ended_nothing():
     at = "2026-11-25T09:00:00Z"
     assert departure_of([operation(operationType="delete", insertTime=at, error=FAILED)]) is Departure.UNKNOWN

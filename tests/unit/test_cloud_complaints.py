@@ -155,6 +155,41 @@ def answered(status: int, *codes: str, message: str = "It did not work.") -> Clo
             "There is no machine type g9-standard-4 in us-central1-a",
         ),
         (
+            answered(400, "invalid", message="Invalid value for field 'zone': 'moon1-a'. Unknown zone."),
+            Refused,
+            Where.ZONE,
+            "There is no zone moon1-a. Leave it out",
+        ),
+        (
+            answered(404, "notFound", message=PATH.format("zones/moon1-a")),
+            Refused,
+            Where.ZONE,
+            "There is no zone moon1-a. Leave it out",
+        ),
+        (
+            answered(404, "notFound", message="The resource 'projects/drawings' was not found"),
+            Refused,
+            Where.EVERYWHERE,
+            "There is no project drawings, or the account",
+        ),
+        (
+            answered(
+                400,
+                "invalid",
+                message="Invalid value for field 'resource.disks[0].initializeParams.sourceImage': "
+                "'projects/p/global/images/spotlift-9'. The referenced image resource cannot be found.",
+            ),
+            Refused,
+            Where.EVERYWHERE,
+            "There is no image spotlift-9.",
+        ),
+        (
+            answered(404, "notFound", message=PATH.format("zones/us-central1-a/imageFamilyViews/spotlift")),
+            Refused,
+            Where.EVERYWHERE,
+            "There is no image spotlift.",
+        ),
+        (
             answered(404, "notFound", message=PATH.format("regions/us-central1/subnetworks/ours")),
             Refused,
             Where.REGION,

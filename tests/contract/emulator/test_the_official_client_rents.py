@@ -140,8 +140,7 @@ def test_labels_change_only_for_who_knows_the_last_ones(renter: Renter):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"machine_type": "n9-standard-1"}, "resource.machineType"),
-        ({"machine_type": "n1-standard-4", "gpu": "nvidia-nothing"}, "acceleratorTypes/nvidia-nothing"),
+        ({"machine_type": "n9-standard-1"}, "resource.machineType.* 'n9-standard-1' does not exist in zone"),
         ({"image": "projects/debian-cloud/global/images/no-such"}, "image resource cannot be found"),
         ({"image": "family/debian-12"}, "malformed"),
         ({"on_host_maintenance": "MIGRATE"}, "live migration"),
@@ -154,9 +153,17 @@ def test_what_cannot_be_is_refused_at_once(renter: Renter, wrong: dict, said: st
     assert renter.names() == []
 
 
-def test_an_image_family_that_does_not_exist_is_not_found(renter: Renter):
-    with pytest.raises(NotFound, match="global/images/family/debian-99"):
-        renter.insert("vm-1", image="projects/debian-cloud/global/images/family/debian-99")
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"image": "projects/debian-cloud/global/images/family/debian-99"}, "global/images/family/debian-99"),
+        ({"machine_type": "n1-standard-4", "gpu": "nvidia-nothing"}, f"{ZONE}/acceleratorTypes/nvidia-nothing"),
+    ],
+)
+def test_an_image_family_or_a_gpu_that_does_not_exist_is_not_found(renter: Renter, wrong: dict, said: str):
+    with pytest.raises(NotFound, match=f"{said}' was not found"):
+        renter.insert("vm-1", **wrong)
+    assert renter.names() == []
 
 
 def test_a_zone_that_does_not_exist_is_told(renter: Renter):

@@ -139,8 +139,9 @@ def test_a_wrong_order_is_refused(cloud, order, change, where, said):
 
 
 def test_a_zone_that_does_not_exist_is_refused(cloud, order):
-    with pytest.raises(Refused):
+    with pytest.raises(Refused, match=r"There is no zone moon1-a\.") as refused:
         cloud.rent(SPEC, order("moon1-a"))
+    assert refused.value.where is Where.ZONE, "others may exist"
 
 
 def test_a_silent_zone_says_nothing_about_its_machines(cloud, trouble, order):
