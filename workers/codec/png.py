@@ -15,6 +15,8 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Chunks that stay true when the picture is enlarged; the others (palette, histogram, significant bits…) do
 # not.
 KEPT = {b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"pHYs", b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"tIME"}
+_LENGTHS = {b"cICP": 4, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32, b"pHYs": 9, b"tIME": 7}
+_MANY = {b"tEXt", b"zTXt", b"iTXt"}  # of all others there is one at most
 _LARGEST_KEPT = 16 << 20
 _DEPTHS = {0: {1, 2, 4, 8, 16}, 2: {8, 16}, 3: {1, 2, 4, 8}, 4: {8, 16}, 6: {8, 16}}
 _PIECE = 1 << 20
@@ -46,11 +48,40 @@ def outline(path: Path) -> Outline:
             if kind == b"IHDR":
                 width, height = _header(data, path.name)
             kinds.append(kind)
-            if kind in KEPT:
+            if _is_sound(kind, data) and (kind in _MANY or all(kind != other for other, _ in kept)):
                 kept.append((kind, data))
     if b"IDAT" not in kinds:
         raise Rejected(RejectReason.DAMAGED, f"{path.name} is damaged: the PNG has a header but no picture.")
     return Outline(width, height, tuple(kept), b"acTL" in kinds)
+
+
+def _is_sound(kind: bytes, data: bytes) -> bool:
+    """Whether a chunk is worth keeping: one that decoders stumble over would spoil the result."""
+    if kind in _LENGTHS:
+        return len(data) == _LENGTHS[kind]
+    if kind == b"eXIf":
+        return data[:4] in (b"II*\0", b"MM\0*")
+    if kind not in KEPT:
+        return False
+    keyword, nought, rest = data.partition(b"\0")
+    if not (1 <= len(keyword) <= 79 and nought):
+        return False
+    if kind in (b"iCCP", b"zTXt"):
+        return rest[:1] == b"\0" and _unpacks(rest[1:])
+    if kind == b"iTXt":
+        packed = rest[:2] == b"\1\0"
+        texts = rest[2:].split(b"\0", 2)
+        return rest[:1] in (b"\0", b"\1") and len(texts) == 3 and (not packed or _unpacks(texts[2]))
+    return True
+
+
+def _unpacks(packed: bytes) -> bool:
+    try:
+        whole = zlib.decompressobj()
+        whole.decompress(packed, _LARGEST_KEPT)
+    except zlib.error:
+        return False
+    return whole.eof
 
 
 def _chunk(file: BinaryIO, name: str) -> tuple[bytes, bytes]:

@@ -168,3 +168,32 @@ def test_pages_keep_the_texts_of_their_own(tmp_path: Path, nearest: Any, photo: 
             out.seek(number)
             authors.append(out.tag_v2[315])
     assert authors == ["somebody", "somebody else"]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        *((b"gAMA", b"\1"), (b"pHYs", b"\0\0"), (b"cHRM", bytes(9)), (b"sRGB", b""), (b"tIME", bytes(40))),
+        *((b"iCCP", b"name\0\1rubbish"), (b"iCCP", b""), (b"zTXt", b"a\0\0rubbish"), (b"iTXt", b"a\0\1\0\0\0rubbish")),
+        *((b"eXIf", b"rubbish"), (b"tEXt", b"no keyword")),
+    ],
+)
+def test_a_part_of_a_png_that_makes_no_sense_is_left_out(
+    tmp_path: Path, nearest: Any, chunk: Any, extra: tuple[bytes, bytes]
+) -> None:
+    Image.new("RGB", (8, 8), (9, 99, 199)).save(tmp_path / "in.png")
+    content = (tmp_path / "in.png").read_bytes()
+    (tmp_path / "in.png").write_bytes(content[:33] + chunk(*extra) + content[33:])
+    enhance_file(tmp_path / "in.png", tmp_path / "out.png", nearest)
+    assert extra[0] not in (tmp_path / "out.png").read_bytes()
+    assert Image.open(tmp_path / "out.png").getpixel((9, 9)) == (9, 99, 199)
+
+
+def test_a_part_of_a_png_that_is_there_twice_is_kept_once(tmp_path: Path, nearest: Any, chunk: Any) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "in.png", dpi=(300, 300))
+    content = (tmp_path / "in.png").read_bytes()
+    again = chunk(b"pHYs", struct.pack(">IIB", 1, 1, 1))
+    (tmp_path / "in.png").write_bytes(content[:-12] + again + content[-12:])
+    enhance_file(tmp_path / "in.png", tmp_path / "out.png", nearest)
+    assert (tmp_path / "out.png").read_bytes().count(b"pHYs") == 1
+    assert round(Image.open(tmp_path / "out.png").info["dpi"][0]) == 300
