@@ -91,7 +91,7 @@ def _clear(look: Callable[[], Found], cloud: Cloud, say: Callable[[str], None]) 
                 until = 0.0  # asking again is pointless
         if not left and not trouble:
             return
-        say(f"giving back {len(left)} machines" if left else f"asking the cloud again: {trouble}")
+        say(f"giving back {len(left)} machine{'s' * (len(left) > 1)}" if left else f"asking the cloud again: {trouble}")
         if time.monotonic() > until:
             names = ", ".join(left) or "it is not known which"
             raise StillThere(

@@ -163,6 +163,16 @@ def test_prices_that_cannot_be_read_are_told_before_anything_starts(spotlift: Sh
     assert "✗ prices:" in spotlift("doctor", prices="prices.toml").stdout
 
 
+def test_credentials_that_are_missing_are_told_before_anything_starts(
+    spotlift: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
+    google = {"cloud": "google", "project": "theirs", "controller": "10.0.0.2", "pool": "mine", "port": "4999"}
+    assert "`gcloud auth application-default login`" in sentence(spotlift("up", **google))
+    assert not spotlift.state.exists()
+    assert "`gcloud auth application-default login`" in spotlift("doctor", **google).stdout
+
+
 def test_an_emulator_that_does_not_answer_is_told_soon_and_in_words(spotlift: Shell):
     spotlift.new_ledger()
     processes = stack_processes(Settings(state=spotlift.state))

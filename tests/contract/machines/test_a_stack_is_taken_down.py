@@ -99,4 +99,4 @@ def test_deleting_that_fails_for_a_while_is_tried_again(
     said: list[str] = []
     settle(lambda: ledger, cloud, here(cloud), said.append)
     assert cloud.listing(POOL).instances == {}
-    assert "giving back 1 machines" in said
+    assert "giving back 1 machine" in said
