@@ -224,7 +224,7 @@ def _explained(path: Path, format: str, error: Exception) -> Rejected:
             RejectReason.UNSUPPORTED_PIXELS,
             f"{path.name} is a {format} of a rare kind that is not read ({details}). Convert it to PNG.",
         )
-    if "truncated" in details or isinstance(error, EOFError):
+    if "truncated" in details.lower() or isinstance(error, EOFError):
         return _cut_off(path, format)
     return Rejected(
         RejectReason.DAMAGED,
@@ -236,6 +236,8 @@ def _explained(path: Path, format: str, error: Exception) -> Rejected:
 def _has_no_size(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(26)
+    if len(head) < 26:
+        return False
     sides = struct.unpack("<HH", head[18:22]) if head[14:18] == b"\x0c\0\0\0" else struct.unpack("<ii", head[18:26])
     return 0 in sides
 

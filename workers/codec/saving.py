@@ -92,7 +92,8 @@ def _save_png(fitted: _Fitted, file: BinaryIO) -> None:
         return
     chunks = b"".join(png.chunk(kind, data) for kind, data in _png_chunks(fitted))
     # Behind the signature (8 bytes) and the header (25): what describes the colours must precede the pixels.
-    with Output(file, chunks, after=33) as out:
+    # There libvips writes a resolution, known or not; ours is among the chunks if there is one.
+    with Output(file, chunks, after=33, without=(struct.pack(">I", 9) + b"pHYs", 21)) as out:
         fitted.image.pngsave_target(out.target, keep="none", **_PNG)
 
 
@@ -109,7 +110,7 @@ def _png_chunks(fitted: _Fitted) -> list[tuple[bytes, bytes]]:
     if metadata.dots_per_mm is not None:
         across, down = (round(dots * 1000) for dots in metadata.dots_per_mm)
         chunks.append((b"pHYs", struct.pack(">IIB", across, down, 1)))
-    if metadata.exif is not None:
+    if metadata.exif is not None and metadata.exif[:4] in (b"II*\0", b"MM\0*"):
         chunks.append((b"eXIf", metadata.exif))
     if metadata.xmp is not None:
         chunks.append((b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + metadata.xmp))

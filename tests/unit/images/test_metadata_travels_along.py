@@ -196,4 +196,9 @@ def test_a_part_of_a_png_that_is_there_twice_is_kept_once(tmp_path: Path, neares
     (tmp_path / "in.png").write_bytes(content[:-12] + again + content[-12:])
     enhance_file(tmp_path / "in.png", tmp_path / "out.png", nearest)
     assert (tmp_path / "out.png").read_bytes().count(b"pHYs") == 1
+    (tmp_path / "in.png").write_bytes(content.replace(content[33:54], b""))
+    enhance_file(tmp_path / "in.png", tmp_path / "out.png", nearest)
+    assert b"pHYs" not in (tmp_path / "out.png").read_bytes()
+    (tmp_path / "in.png").write_bytes(content)
+    enhance_file(tmp_path / "in.png", tmp_path / "out.png", nearest)
     assert round(Image.open(tmp_path / "out.png").info["dpi"][0]) == 300

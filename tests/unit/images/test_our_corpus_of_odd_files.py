@@ -158,6 +158,7 @@ _BAD: dict[str, tuple[bytes, RejectReason]] = {
         RejectReason.UNSUPPORTED_PIXELS,
     ),
     "without width.bmp": (_put(_BMP, 18, bytes(4)), RejectReason.ZERO_SIZE),
+    "cut in its header.bmp": (_BMP[:20], RejectReason.TRUNCATED),
     "cut.bmp": (_BMP[:200], RejectReason.TRUNCATED),
     "jpeg inside.bmp": (_put(_BMP, 30, b"\4"), RejectReason.UNSUPPORTED_PIXELS),
     "three bits a pixel.bmp": (_put(_BMP, 28, b"\3\0"), RejectReason.UNSUPPORTED_PIXELS),
