@@ -33,7 +33,7 @@ _CONTENTS = {
     b"\0\0\0\x18ftypheic\0\0\0\0mif1heic": RejectReason.UNSUPPORTED_FORMAT,
     b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic": RejectReason.UNSUPPORTED_FORMAT,
     b"\0\0\0\x14ftypqt  \0\0\0\0": RejectReason.UNSUPPORTED_FORMAT,
-    b"\0\0\0\x1cftypavif\0\0\0\0avifmif1": RejectReason.DAMAGED,
+    b"\0\0\0\x1cftypavif\0\0\0\0avifmif1": RejectReason.TRUNCATED,
     b"8BPS\0\2" + bytes(20): RejectReason.UNSUPPORTED_FORMAT,
     b"8BPS\0\1" + bytes(20): RejectReason.DAMAGED,
     b"P6 2 2 255 12345": RejectReason.TRUNCATED,

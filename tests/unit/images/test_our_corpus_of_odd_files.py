@@ -163,7 +163,7 @@ _BAD: dict[str, tuple[bytes, RejectReason]] = {
     "jpeg inside.bmp": (_put(_BMP, 30, b"\4"), RejectReason.UNSUPPORTED_PIXELS),
     "three bits a pixel.bmp": (_put(_BMP, 28, b"\3\0"), RejectReason.UNSUPPORTED_PIXELS),
     "cut.ppm": (b"P6 32 24 255\n" + bytes(99), RejectReason.TRUNCATED),
-    "cut.avif": (_as("AVIF")[:200], RejectReason.DAMAGED),
+    "cut.avif": (_as("AVIF")[:200], RejectReason.TRUNCATED),
     "numbers.pfm.ppm": (b"PF\n2 2\n-1.0\n" + bytes(48), RejectReason.NOT_AN_IMAGE),
 }
 
