@@ -35,50 +35,53 @@ class KeptLease:
         self._length = timedelta(seconds=seconds)
         self._say = say
         self._renewed: datetime | None = None
+        self._lost = False
         self._in_doubt = False
-        self._asking = threading.Lock()
+        self._kept = False
 
     def still_ours(self, now: datetime) -> bool:
         """Whether nobody else can have it: take it, or renew it when that is due.
 
-        A ledger that cannot be reached costs the lease only when its time is over.
+        A ledger that cannot be reached costs the lease only when its time is over. While it is `kept`, nothing is
+        asked here. One that somebody else had meanwhile is never ours again.
         """
-        with self._asking:
-            if self._renewed is not None and now - self._renewed < self._length / RENEW_EARLY:
-                return True
-            return self._renew(now)
+        due = self._renewed is None or now - self._renewed >= self._length / RENEW_EARLY
+        if due and not self._kept and not self._lost:
+            self._renew(now)
+        return self._renewed is not None and not self._lost and now - self._renewed < self._length
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Renew it in a thread for as long as the block takes, however long that is busy with something else.
-
-        One that is lost is not taken again.
-        """
+        """Renew it in a thread for as long as the block takes, however long that is busy with something else."""
         ended = threading.Event()
 
         def keep() -> None:
-            while not ended.wait(self._length.total_seconds() / RENEW_EARLY):
-                with self._asking:
-                    if self._renewed is not None:
-                        self._renew(datetime.now(UTC))
+            while not self._lost and not ended.wait(self._length.total_seconds() / RENEW_EARLY):
+                self._renew(datetime.now(UTC))
 
         thread = threading.Thread(target=keep, name=f"lease {self._name}", daemon=True)
+        self._kept = True
         thread.start()
         try:
             yield
         finally:
             ended.set()
             thread.join()
+            self._kept = False
 
-    def _renew(self, now: datetime) -> bool:
+    def _renew(self, now: datetime) -> None:
+        """Take it; or renew it, unless somebody else had it meanwhile: to hold it again would be to take it anew."""
         try:
-            ours = self._ledger.hold(self._name, self.holder, self._length.total_seconds(), now)
+            if self._renewed is not None:
+                lease = self._ledger.lease(self._name)
+                self._lost = lease is None or lease.holder != self.holder
+            ours = not self._lost and self._ledger.hold(self._name, self.holder, self._length.total_seconds(), now)
         except LedgerUnreachable as error:
             self.doubt(error)
-            return self._renewed is not None and now - self._renewed < self._length
+            return
+        self._lost = self._lost or (self._renewed is not None and not ours)
         self._renewed = now if ours else None
-        self._in_doubt = self._in_doubt and not ours
-        return ours
+        self._in_doubt = False
 
     def doubt(self, error: LedgerUnreachable) -> None:
         """Say once that the ledger is not there, until it is again."""

@@ -6,6 +6,8 @@ which makes one machine of it); a row that is STOPPING and still listed is given
 killed leaves nothing but rows, and its successor goes on from them.
 """
 
+import re
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
@@ -40,9 +42,17 @@ RECIPE = "recipe"
 """Detail of a machine: what it was made by."""
 SILENT = "The cloud cannot be asked which machines there are"
 UNKNOWN = "The cloud cannot be asked where such machines are offered"
+ASKS_FOR = 10.0
+"""Seconds of a step in which questions about single machines are asked; the others are asked in the next step."""
+SENT_WITHIN = 30.0
+"""Seconds after which an order that still waits for its turn is not sent any more: it counts as sent since it began
+to wait, and `reconcile.IN_DOUBT_FOR` is about that moment."""
 CONSOLE_LINES = 5
 """Of a machine that did not come up are quoted; lines that say the same count once."""
 GIVES_UP_AT_ONCE = (Stockout, QuotaReached, Refused)
+
+_VARIES = re.compile(r"\(Code: '[^']*'\)")
+"""Part of what Compute Engine says that is another one each time."""
 
 Say = Callable[[str], None]
 
@@ -99,12 +109,20 @@ class Keeper:
     say: Say
     pause: timedelta = timedelta(seconds=30)
     """After a first stockout."""
+    clock: Callable[[], float] = time.monotonic
+    """For how long questions and orders take; everything else goes by the `now` of the step."""
     _busy: dict[str, "Future[Any]"] = field(default_factory=dict)
     _not_before: dict[str, datetime] = field(default_factory=dict)
     _idle_since: dict[str, datetime] = field(default_factory=dict)
     _missed_since: dict[str, datetime] = field(default_factory=dict)
     _strangers: dict[str, datetime] = field(default_factory=dict)
     _at_work: Mapping[str, bool] = field(default_factory=dict)
+    _known: dict[str, str] = field(default_factory=dict)
+    """The zone of each machine that was not gone when the ledger was last asked."""
+    _put_off: list[str] = field(default_factory=list)
+    """Machines about which there was no time to ask; who has waited longest comes first."""
+    _asks_until: float = 0.0
+    """On the clock."""
     _complaints: dict[str, datetime] = field(default_factory=dict)
     """When each was last heard."""
 
@@ -151,16 +169,30 @@ class Keeper:
         return any(self._at_work.values())
 
     def clear_cloud(self) -> None:
-        """Give back what the cloud lists of this life without asking the ledger, which may be out of reach.
+        """Give back what is there of this life without asking the ledger, which may be out of reach.
 
-        Raises CloudError.
+        That is what the cloud lists, and what this keeper knew: a listing may be late, and labels may be lost.
+        Raises CloudError, after everything else was given back.
         """
-        for instance in self._ours(self.cloud.listing(self.market.pool)):
-            self.cloud.give_back(instance.name, instance.zone)
+        trouble: CloudError | None = None
+        there = {**self._known}
+        try:
+            there |= {i.name: i.zone for i in self._ours(self.cloud.listing(self.market.pool))}
+        except CloudError as error:
+            trouble = error
+        for name, zone in there.items():
+            try:
+                self.cloud.give_back(name, zone)
+            except CloudError as error:
+                trouble = error
+        if trouble is not None:
+            raise trouble
 
     def _ours(self, listing: Listing) -> list[Instance]:
-        life = str(self.life.id)
-        return [i for i in listing.instances.values() if i.labels.get("spotlift-life") == life]
+        life, prefix = str(self.life.id), prefix_of(self.life)
+        return [
+            i for i in listing.instances.values() if i.labels.get("spotlift-life") == life or i.name.startswith(prefix)
+        ]
 
     # Look
 
@@ -177,12 +209,18 @@ class Keeper:
         listing = replace(listing, instances=there)
         said = self.hub.at_work()
         self._at_work = at_work = self._at_work if said is None else said
+        self._asks_until = self.clock() + ASKS_FOR
+        rows = self.ledger.machines(self.life.id, open_only=True)
         machines = []
-        for machine in self.ledger.machines(self.life.id, open_only=True):
+        waiting = {name: place for place, name in enumerate(self._put_off)}
+        self._put_off = []
+        for machine in sorted(rows, key=lambda row: waiting.get(row.name, len(waiting))):
             row = self._reconcile(machine, listing, there, now)
             row = self._check_in(row, at_work, now)
             if row.state is not MachineState.TERMINATED:
                 machines.append(row)
+        machines.sort(key=lambda row: row.id)
+        self._known = {row.name: row.zone for row in machines}
         for name in reconcile.departed(list(at_work), machines, listing):
             self.hub.forget(name)
         self._give_back_strangers(listing, now)
@@ -193,12 +231,16 @@ class Keeper:
 
         A machine that is missing in the listing is asked for by its name before it counts as gone: a listing may be
         late, and a machine may have lost its label. One that is there is added to `there`, which the listing shows.
+        A cloud that is slow, or in trouble, is not asked for long: the rest waits for the next step.
         """
         outcome, departure = None, None
         asked = reconcile.question(machine, listing)
+        if (asked is not None or machine.name not in there) and self._has_no_time():
+            self._put_off.append(machine.name)
+            return machine
         try:
             if asked is Question.OUTCOME and machine.operation is not None:
-                outcome = self._outcome(machine.operation, machine.zone)
+                outcome = self._outcome(machine, machine.operation, now)
             created = outcome is not None and outcome.done and outcome.error is None
             if asked is Question.DEPARTURE or (created and machine.state is not MachineState.REQUESTED):
                 departure = self._departure(machine)
@@ -208,8 +250,13 @@ class Keeper:
                 move = reconcile.move(machine, listing, None, departure, now)
         except Temporary as error:
             self._complain(f"The cloud cannot be asked about machine {machine.name}: {error}", now)
+            self._asks_until = self.clock()  # the others would wait for nothing
             return machine
         return machine if move is None else self._apply(move, now)
+
+    def _has_no_time(self) -> bool:
+        """Whether enough was asked in this step."""
+        return self.clock() >= self._asks_until
 
     def _by_name(self, machine: Machine) -> Instance | None:
         try:
@@ -217,10 +264,13 @@ class Keeper:
         except Permanent:  # we may not ask
             return None
 
-    def _outcome(self, operation: str, zone: str) -> Outcome:
+    def _outcome(self, machine: Machine, operation: str, now: datetime) -> Outcome:
         try:
-            return self.cloud.outcome(Operation(operation, zone))
+            return self.cloud.outcome(Operation(operation, machine.zone))
         except NotThere:  # it was so long ago that the cloud has forgotten it
+            return Outcome(done=True)
+        except Permanent as error:  # we may not ask
+            self._complain(f"It is not known why machines cannot be created: {error}", now)
             return Outcome(done=True)
 
     def _departure(self, machine: Machine) -> Departure:
@@ -248,6 +298,8 @@ class Keeper:
     def _why_no_boot(self, machine: Machine, reason: str) -> str:
         if refused := self.hub.refusal(machine.name):
             return refused
+        if self._has_no_time():
+            return reason
         try:
             console = self.cloud.console(machine.name, machine.zone).strip()
         except CloudError:
@@ -378,9 +430,15 @@ class Keeper:
                     continue
                 self.hub.expect(machine.name, machine.zone)
                 self.ledger.order_is_sent(machine.id, now)
-                self._busy[machine.name] = self.threads.submit(self.cloud.rent, self.market.spec, self._for(machine))
+                self._known[machine.name] = machine.zone
+                self._busy[machine.name] = self.threads.submit(self._rent, self._for(machine), self.clock())
             elif machine.state is MachineState.STOPPING and instance is not None and instance.status != "STOPPING":
                 self._give_back(machine.name, machine.zone, now)
+
+    def _rent(self, order: Order, since: float) -> Operation:
+        if self.clock() - since > SENT_WITHIN:
+            raise Temporary("Too many other requests were waiting; it was not sent.")
+        return self.cloud.rent(self.market.spec, order)
 
     def _as_planned(self, machine: Machine) -> bool:
         offered = machine.zone in {zone.name for zone in self.market.zones}
@@ -441,9 +499,10 @@ class Keeper:
     def _complain(self, what: str, now: datetime) -> None:
         """Say what lasts only when it begins."""
         self._complaints = {said: at for said, at in self._complaints.items() if now - at < SAY_AGAIN}
-        if what not in self._complaints:
+        key = _VARIES.sub("", what)
+        if key not in self._complaints:
             self.say(what)
-        self._complaints[what] = now
+        self._complaints[key] = now
 
 
 def prefix_of(life: Life) -> str:

@@ -19,7 +19,9 @@ from infra.states import MachineEnd, MachineState
 ORDER_DEADLINE = timedelta(minutes=5)
 """So long is an order repeated that the cloud never answered."""
 IN_DOUBT_FOR = timedelta(seconds=90)
-"""So long may an order that was sent and never answered still bring a machine; then it was never created."""
+"""So long may an order that was sent and never answered still bring a machine; then it was never created.
+
+It may wait for its turn, and be repeated by the client, for most of that time: `keeper.SENT_WITHIN`, `Patience`."""
 ORPHAN_GRACE = timedelta(seconds=60)
 """So long may a machine with our label be unknown to the ledger before it is given back."""
 
@@ -175,5 +177,5 @@ def _said(departure: Departure) -> str:
         Departure.STOPPED_ITSELF: "It powered itself off.",
         Departure.TIME_LIMIT: "It had run as long as it may.",
         Departure.DELETED: "Somebody else deleted it.",
-        Departure.UNKNOWN: "Nobody says why.",
+        Departure.UNKNOWN: "It is gone, and the cloud does not say why; what it had in hand is done elsewhere.",
     }[departure]
