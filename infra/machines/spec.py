@@ -10,6 +10,9 @@ from infra.machines.errors import CloudError
 
 POOL_LABEL: Final = "spotlift-pool"
 """Every machine of ours carries it, with the name of its pool."""
+LONGEST_NOTICE: Final = timedelta(seconds=120)
+"""Of a preemption. Compute Engine offers this one or none, and spot machines only; none: a machine is shut down while
+it hears of it. Machines leave within that time (`LEAVE_PATIENCE` in `workers.machine.member`)."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class MachineSpec:
     """After this time Compute Engine deletes the machine by itself, whatever happened to us."""
     spot: bool = True
     notice: timedelta | None = None
-    """How long before a spot machine is taken away its metadata server says so; None: as long as the cloud likes."""
+    """How long before a spot machine is taken away its metadata server says so; None: not before."""
     disk_gib: int = 50
     disk_type: str = "pd-balanced"
     """The API's own default, pd-standard, cannot be attached to newer machine types such as g2."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import infra.machines
 from infra.machines.errors import CloudError
 from infra.machines.prices import price_of, read_prices
-from infra.machines.spec import Gpu, MachineSpec
+from infra.machines.spec import LONGEST_NOTICE, Gpu, MachineSpec
 from infra.pool.keeper import Market
 from infra.pool.plan import PoolPlan
 from infra.pool.zones import Zone
@@ -31,6 +31,7 @@ def spec_of(settings: Settings, plan: PoolPlan) -> MachineSpec:
         startup_script=STARTUP.read_text(encoding="utf-8"),
         max_run=timedelta(seconds=plan.max_run),
         spot=plan.spot,
+        notice=LONGEST_NOTICE if plan.spot else None,
         network=settings.network,
         subnetwork=settings.subnetwork,
         external_address=settings.external_address,

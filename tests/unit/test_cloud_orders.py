@@ -2,12 +2,17 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from google.cloud import compute_v1
 
 from infra.machines.orders import instance_of, region_of
-from infra.machines.spec import Gpu, MachineSpec, Order
+from infra.machines.spec import LONGEST_NOTICE, Gpu, MachineSpec, Order
+from infra.pool.market import spec_of
+from infra.pool.plan import PoolPlan
+from infra.settings import Settings
+from workers.machine.member import CLOSE_PATIENCE, FETCH_PATIENCE, LEAVE_PATIENCE
 
 SPEC = MachineSpec(
     machine_type="n1-standard-4",
@@ -47,6 +52,14 @@ def test_a_notice_is_asked_for_only_if_wished():
     assert "preemption_notice_duration" not in ordered().scheduling
     wished = ordered(replace(SPEC, notice=timedelta(seconds=120)))
     assert wished.scheduling.preemption_notice_duration.seconds == 120
+
+
+@pytest.mark.parametrize(("spot", "seconds"), [(True, 120), (False, 0)])
+def test_a_spot_machine_of_the_pool_hears_in_time_that_it_is_taken_away(tmp_path: Path, spot: bool, seconds: int):
+    settings = Settings(state=tmp_path)
+    plan = PoolPlan.of(settings).model_copy(update={"spot": spot})
+    assert ordered(spec_of(settings, plan)).scheduling.preemption_notice_duration.seconds == seconds
+    assert LONGEST_NOTICE.total_seconds() > LEAVE_PATIENCE + FETCH_PATIENCE + CLOSE_PATIENCE, "and has gone by then"
 
 
 def test_gpus_are_attached_unless_the_type_brings_them():
