@@ -82,6 +82,7 @@ def test_a_machine_that_vanished_ends_with_the_reason_that_the_cloud_gives(depar
     found = moved(machine, EMPTY, departure=departure)
     assert found is not None
     assert (found.to, found.end) == (MachineState.TERMINATED, end)
+    assert ("the cloud does not say why" in found.reason) is (departure is Departure.UNKNOWN)
 
 
 def test_nobody_is_gone_before_somebody_says_why():
