@@ -248,7 +248,7 @@ class Site:
         market = Market(spec, "sim", zones, dict.fromkeys(self.plan.zones, 0.7), Gpu("nvidia-l4"))
         self.keeper = Keeper(
             self.ledger, self.life, self.plan, market, self.cloud, self.hands, self.threads, self.said.append,
-            timedelta(seconds=10),
+            timedelta(seconds=10), clock=lambda: self.world.now,
         )  # fmt: skip
 
     def pass_time(self, seconds: float) -> None:

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -172,7 +173,9 @@ class TroubledPool(RuleBasedStateMachine):
         return "\n".join([f"at {self.site.world.now}", *self.site.said[-40:], "rows:", *rows, "cloud:", *there])
 
 
-EXAMPLES, STEPS = (150, 60) if os.environ.get("HYPOTHESIS_PROFILE") == "long" else (10, 25)
+LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
+EXAMPLES, STEPS = (150, 60) if LONG else (10, 25)
+pytestmark = [pytest.mark.timeout(3600)] if LONG else []
 
 TestTroubledPool = TroubledPool.TestCase
 TestTroubledPool.settings = settings(
