@@ -90,6 +90,7 @@ class Settings(BaseSettings):
     gpus: int = Field(1, ge=1, le=16, description="how many of that GPU to attach")
     zones: str = Field(_ZONES, description="zones to rent in, separated by commas")
     spot: bool = Field(True, description="rent spot machines; false: on demand")
+    notice: bool = Field(True, description="order spot machines with two minutes of notice before a preemption")
     boot_image: str = Field(_BOOT_IMAGE, description="boot image, of a family or a single one")
     worker_image: str | None = Field(None, description="container image [worker:VERSION in the project's registry]")
     network: str = Field("global/networks/default", description="network of the machines")

@@ -31,7 +31,7 @@ def spec_of(settings: Settings, plan: PoolPlan) -> MachineSpec:
         startup_script=STARTUP.read_text(encoding="utf-8"),
         max_run=timedelta(seconds=plan.max_run),
         spot=plan.spot,
-        notice=LONGEST_NOTICE if plan.spot else None,
+        notice=LONGEST_NOTICE if plan.spot and settings.notice else None,
         network=settings.network,
         subnetwork=settings.subnetwork,
         external_address=settings.external_address,

@@ -64,8 +64,8 @@ def warm_up(model: str) -> None:
         log.warning("TensorFlow finds no GPU here, whatever this machine costs; images are enlarged on the CPU")
 
 
-async def serve(options: argparse.Namespace) -> End:
-    """Be a worker until told to go, let go, or without a scheduler."""
+async def serve(options: argparse.Namespace, supervisor: int) -> End:
+    """Be a worker until told to go, let go, without a scheduler, or without the process of that id."""
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
@@ -83,7 +83,7 @@ async def serve(options: argparse.Namespace) -> End:
         log.warning("%s cannot join %s: %s", options.name, options.scheduler, error.__cause__ or error)
         return End.NO_SCHEDULER
     log.info("%s joined %s", options.name, options.scheduler)
-    signing = asyncio.create_task(_sign(worker, options.sign, told)) if options.sign else None
+    signing = asyncio.create_task(_sign(worker, options.sign, told, supervisor)) if options.sign else None
     await _unless(going, worker.finished())
     if told.is_set():
         log.info("%s was told to go", options.name)
@@ -190,9 +190,8 @@ def _worker(options: argparse.Namespace, patience: float) -> Any:
     )
 
 
-async def _sign(worker: Any, path: Path, told: asyncio.Event) -> None:
+async def _sign(worker: Any, path: Path, told: asyncio.Event, supervisor: int) -> None:
     """Tell the supervisor again and again that the worker is joined and when it had work; go when it is gone itself."""
-    supervisor = os.getppid()
     worked, seen = time.monotonic(), worker.state.transition_counter
     while True:
         now = time.monotonic()
@@ -209,6 +208,7 @@ async def _sign(worker: Any, path: Path, told: asyncio.Event) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     options = arguments(sys.argv[1:] if argv is None else argv)
+    supervisor = os.getppid()  # asked for now: it may die while the model loads
     if options.threads:
         # Read by TensorFlow and by libvips when they are loaded.
         for variable in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "VIPS_CONCURRENCY"):
@@ -218,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         began = time.monotonic()
         warm_up(options.model)
         log.info("%s has %s loaded after %.1f s", options.name, options.model, time.monotonic() - began)
-    end = asyncio.run(serve(options))
+    end = asyncio.run(serve(options, supervisor))
     # A thread that hangs in a task must not keep the process.
     logging.shutdown()
     sys.stdout.flush()
