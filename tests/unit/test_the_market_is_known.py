@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from infra.machines.errors import CloudUnreachable
-from infra.machines.spec import Gpu, MachineSpec
-from infra.pool.market import market_of
+from infra.machines.spec import LONGEST_NOTICE, Gpu, MachineSpec
+from infra.pool.market import market_of, spec_of
 from infra.pool.plan import PoolPlan
 from infra.settings import Settings
 
@@ -45,3 +45,10 @@ def test_a_cloud_that_does_not_answer_leaves_no_zone_rather_than_a_machine_witho
     market, _ = ask(Offers("us-east4-a", answers=False))
     assert market.zones == ()
     assert str(market.unknown) == "No answer."
+
+
+def test_spot_machines_are_ordered_with_notice_unless_somebody_says_otherwise(tmp_path: Any):
+    settings = Settings(state=tmp_path)
+    assert spec_of(settings, PoolPlan.of(settings)).notice == LONGEST_NOTICE
+    for silent in (settings.model_copy(update={"notice": False}), settings.model_copy(update={"spot": False})):
+        assert spec_of(silent, PoolPlan.of(silent)).notice is None
