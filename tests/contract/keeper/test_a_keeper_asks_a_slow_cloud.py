@@ -1,7 +1,7 @@
 """A cloud may be slow, in trouble, or forbid a question: a step ends soon, and no machine is forgotten."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -32,11 +32,8 @@ class Watch:
 
 
 @pytest.fixture
-def site(sqlite_url: str) -> Iterator[Site]:
-    ledger = Ledger(sqlite_url)
-    ledger.migrate()
-    yield Site(ledger, plan(machines=MACHINES))
-    ledger.close()
+def site(ledger: Ledger) -> Site:
+    return Site(ledger, plan(machines=MACHINES))
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A listing may be late or refused, an answer may be lost, a plan may change: a keeper looks twice before it acts."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -18,11 +17,8 @@ NEVER = 1e9
 
 
 @pytest.fixture
-def site(sqlite_url: str) -> Iterator[Site]:
-    ledger = Ledger(sqlite_url)
-    ledger.migrate()
-    yield Site(ledger, plan(machines=2))
-    ledger.close()
+def site(ledger: Ledger) -> Site:
+    return Site(ledger, plan(machines=2))
 
 
 def serving(site: Site, chunks: int = 12) -> set[str]:

@@ -1,6 +1,5 @@
 """Two keepers would rent twice: a lease is kept however long a step takes, and one that somebody else had is lost."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,14 +9,6 @@ from infra.records import Ledger, LedgerUnreachable
 from tests.waiting import eventually
 
 NOON = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
-
-
-@pytest.fixture
-def ledger(sqlite_url: str) -> Iterator[Ledger]:
-    ledger = Ledger(sqlite_url)
-    ledger.migrate()
-    yield ledger
-    ledger.close()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Machines that nobody uses, that never boot, or that the plan no longer allows cost no more than they must."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,14 +16,6 @@ from infra.states import MachineEnd, MachineState
 from tests.contract.keeper.simulated import BEGIN, IMAGE, ZONES, Site, plan
 
 HOUR = 3600.0
-
-
-@pytest.fixture
-def ledger(sqlite_url: str) -> Iterator[Ledger]:
-    ledger = Ledger(sqlite_url)
-    ledger.migrate()
-    yield ledger
-    ledger.close()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -43,14 +43,6 @@ LOOKS = 10.0
 ENDLESS = frozenset({BatchState.DONE, BatchState.DONE_WITH_REJECTS, BatchState.FAILED, BatchState.CANCELLED})
 ENDLESS_IMAGES = frozenset({ImageState.DONE, ImageState.REJECTED, ImageState.CANCELLED})
 """Final, although a person may begin another round."""
-
-
-@pytest.fixture
-def ledger(sqlite_url: str) -> Iterator[Ledger]:
-    ledger = Ledger(sqlite_url)
-    ledger.migrate()
-    yield ledger
-    ledger.close()
 
 
 def site_with(ledger: Ledger, **times: float) -> Site:
