@@ -254,8 +254,13 @@ def keeper_pause(lives: Sequence[Life]) -> datetime | None:
     failed = [*takewhile(lambda life: life.end is LifeEnd.FAILED and life.closed_at is not None, reversed(lives))]
     if not failed or failed[0].closed_at is None:
         return None
-    pause: timedelta = FIRST_KEEPER_PAUSE * 2.0 ** min(len(failed) - 1, 10)
-    return failed[0].closed_at + min(pause, LONGEST_KEEPER_PAUSE)
+    return failed[0].closed_at + _pause_after(len(failed))
+
+
+def _pause_after(failures: int) -> timedelta:
+    """How long to wait after so many failures in a row: twice as long with each further one."""
+    pause: timedelta = FIRST_KEEPER_PAUSE * 2.0 ** min(failures - 1, 10)
+    return min(pause, LONGEST_KEEPER_PAUSE)
 
 
 @dataclass
@@ -270,10 +275,7 @@ class Calls:
         """Whether it is time to call again: at once for the first time, then after a pause that doubles."""
         if newest_life != self.life:
             self.life, self.in_vain = newest_life, 0
-        if self.last is None or not self.in_vain:
-            return True
-        pause: timedelta = FIRST_KEEPER_PAUSE * 2.0 ** min(self.in_vain - 1, 10)
-        return now - self.last >= min(pause, LONGEST_KEEPER_PAUSE)
+        return self.last is None or not self.in_vain or now - self.last >= _pause_after(self.in_vain)
 
     def called(self, now: datetime) -> None:
         self.in_vain, self.last = self.in_vain + 1, now

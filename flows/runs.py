@@ -105,8 +105,9 @@ class Runs:
     def why_failed(self, deployment: str) -> str:
         """What the latest run of a deployment said when it failed; empty if it did not fail."""
         run = self.latest(deployment)
-        failed = run is not None and run.state is not None and run.state.is_failed()
-        return (run.state.message or "").rstrip(".") if failed and run is not None and run.state is not None else ""
+        if run is None or run.state is None or not run.state.is_failed():
+            return ""
+        return (run.state.message or "").rstrip(".")
 
     def missing(self) -> list[str]:
         """Which of our deployments the server does not know, or can run nowhere because their work pool is gone."""

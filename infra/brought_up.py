@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from infra.settings import Settings
 
-DECISIVE: Final = ("cloud", "project", "pool", "ledger")
-"""Settings that decide where machines are and who knows of them."""
 WHERE: Final = ("cloud", "project", "pool")
 """Settings that decide where the machines of a life of the pool are; its details in the ledger name them."""
+DECISIVE: Final = (*WHERE, "ledger")
+"""And who knows of them."""
 
 
 def remember(settings: Settings) -> None:
@@ -66,8 +66,8 @@ def elsewhere(life_id: int, details: Mapping[str, Any], here: Mapping[str, str])
     )
 
 
-def _decisive(settings: Settings) -> Mapping[str, Any]:
-    return {**{name: getattr(settings, name) for name in DECISIVE}, "ledger": settings.ledger_url}
+def _decisive(settings: Settings) -> Mapping[str, str]:
+    return {**where(settings), "ledger": settings.ledger_url}
 
 
 def _note(settings: Settings) -> Path:

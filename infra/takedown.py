@@ -41,8 +41,9 @@ def settle(
     ledger = open_ledger()
     for lease in ledger.leases():
         ledger.let_go(lease.name, lease.holder)
-    away = {life.id: elsewhere(life.id, life.details, here) for life in ledger.lives(open_only=True)}
-    ours = [life for life in ledger.lives(open_only=True) if not away.get(life.id)]
+    lives = ledger.lives(open_only=True)
+    away = {life.id: elsewhere(life.id, life.details, here) for life in lives}
+    ours = [life for life in lives if not away[life.id]]
     for life in ours:
         ledger.close_life(life.id, LifeEnd.ASKED, datetime.now(UTC))
     _clear(partial(_known, ledger, cloud, ours), cloud, say)

@@ -175,10 +175,15 @@ def _offer_the_plan(settings: Settings, runs: "Runs", parameters: dict[str, Any]
     """Let the form of spot-pool begin with the plan of the settings; what people saved in the UI since stays."""
     from flows.runs import SPOT_POOL
 
-    stamp, wanted = settings.state / "prefect" / "offered-plan.json", json.dumps(parameters)
+    stamp, wanted = _offered(settings), json.dumps(parameters)
     if not stamp.exists() or stamp.read_text() != wanted:
         runs.set_parameters(SPOT_POOL, parameters)
         stamp.write_text(wanted)
+
+
+def _offered(settings: Settings) -> Path:
+    """Where the plan is noted that the form of spot-pool was last given."""
+    return settings.state / "prefect" / "offered-plan.json"
 
 
 def _make_folders(settings: Settings) -> None:
@@ -201,7 +206,6 @@ def _deploy(settings: Settings, at: stack.Address, missing: list[str]) -> None:
     """Register the deployments of prefect.yaml, unless the server has them all, from this very file."""
     file = prefect_yaml()
     stamp = settings.state / "prefect" / "deployed"
-    offered = settings.state / "prefect" / "offered-plan.json"
     wanted = hashlib.sha256(file.read_bytes()).hexdigest()
     if not missing and stamp.exists() and stamp.read_text() == wanted:
         return
@@ -219,7 +223,7 @@ def _deploy(settings: Settings, at: stack.Address, missing: list[str]) -> None:
             f"the flows could not be registered at {at.api}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
         )
     stamp.write_text(wanted)
-    offered.unlink(missing_ok=True)  # the form is as prefect.yaml has it
+    _offered(settings).unlink(missing_ok=True)  # the form is as prefect.yaml has it
 
 
 def prefect_yaml() -> Path:
