@@ -15,7 +15,7 @@ run: setup  ## set up, and enhance the sample batch through the whole local stac
 	@$(BIN)/spotlift submit samples/first-batch --wait --take-one-away --fetch results
 	@echo "The stack stays up to be looked at; 'make down' ends it."
 
-test: setup lint  ## set up, and run every test in two processes, a file in one of them
+test: setup lint $(VENV)/.jax  ## set up, and run every test in two processes, a file in one of them
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 bench: setup  ## measure; prints ratios against a baseline of the same run
@@ -50,4 +50,8 @@ $(UV):
 $(VENV)/.ready: pyproject.toml uv.lock | $(UV)
 	@echo "Setting up $(VENV) (the first time this downloads about half a gigabyte)"
 	VIRTUAL_ENV=$(VENV) $(UV) sync --active $(SYNC) --inexact --compile-bytecode
+	@touch $@
+
+$(VENV)/.jax: $(VENV)/.ready
+	VIRTUAL_ENV=$(VENV) $(UV) sync --active $(SYNC) --group jax --inexact --compile-bytecode
 	@touch $@

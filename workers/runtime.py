@@ -35,6 +35,16 @@ def keras() -> Any:
     return keras
 
 
+def keras_to_train_with() -> Any:
+    """The module Keras on TensorFlow, or on JAX where the environment says so (KERAS_BACKEND=jax).
+
+    A computer with a GPU may have JAX only; both learn the same. Raises ImportError when the backend is not installed.
+    """
+    if os.environ.get("KERAS_BACKEND") != "jax":
+        return keras()
+    return importlib.import_module("keras")
+
+
 @contextmanager
 def _without_chatter() -> Iterator[None]:
     """Hold back what native code writes to stderr, and then let through all but the well-known lines."""

@@ -11,12 +11,23 @@ import pyvips
 
 from workers import model
 from workers.training import network
-from workers.training.crops import cut_batch, load_crops
+from workers.training.crops import compressed, cut_batch, load_crops
 from workers.training.recipe import Recipe, TrainingError, read_recipe, shipped_recipes
 from workers.training.trainee import Trainee, learning_rate
-from workers.training.trainer import Progress, train
+from workers.training.trainer import Progress, counted_seconds, train
 
-TOY = Recipe("toy", width=6, depth=1, expansion=8, steps=120, batch=4, patch=12, learning_rate=5e-3, held_out=1)
+TOY = Recipe(
+    "toy",
+    width=6,
+    depth=1,
+    expansion=8,
+    steps=120,
+    batch=4,
+    patch=12,
+    learning_rate=5e-3,
+    held_out=1,
+    average_decay=0.9,
+)
 
 
 @pytest.fixture
@@ -125,7 +136,7 @@ def test_the_folded_kernel_draws_what_its_branches_draw_together() -> None:
 
 
 def test_the_exported_network_draws_what_the_trained_one_draws() -> None:
-    trainee = Trainee(dataclasses.replace(TOY, average_decay=0.0))
+    trainee = Trainee(dataclasses.replace(TOY, average_decay=1e-9))
     patches = np.random.default_rng(0).integers(0, 256, (4, 12, 12, 3), np.uint8)
     for _ in range(3):
         trainee.learn(patches, patches.repeat(2, axis=1).repeat(2, axis=2), done=0.5)
@@ -169,6 +180,111 @@ def test_held_out_crops_are_of_every_kind_and_never_trained_on(data: Path) -> No
     assert not {pair.large.tobytes() for pair in crops.held_out} & set(trained_on)
 
 
+def test_of_several_patches_the_one_with_the_most_detail_is_taken(data: Path) -> None:
+    for path in (data / "art").glob("*.png"):
+        path.unlink()
+    half_flat = np.full((48, 48, 3), 200, np.uint8)
+    half_flat[:, 24:] = ((np.indices((48, 24)) // 4).sum(0) % 2 * 255)[..., None]
+    pyvips.Image.new_from_array(half_flat, interpretation="srgb").write_to_file(str(data / "art" / "only.png"))
+    plain, choosy = (dataclasses.replace(TOY, patch=6, candidates=count) for count in (1, 8))
+    crops = load_crops(data, plain)
+
+    def contrast(recipe: Recipe) -> float:
+        drawings = [patch for step in range(20) for patch in cut_batch(crops, recipe, step)[1][::2]]
+        return float(np.mean([patch.std() for patch in drawings]))
+
+    assert contrast(choosy) > 1.2 * contrast(plain)
+
+
+def test_crops_are_also_reduced_where_a_patch_still_fits(data: Path) -> None:
+    crops = load_crops(data, dataclasses.replace(TOY, also_reduced_to=(0.75, 0.5, 0.4), held_out=0))
+    sizes = [pair.large.shape[:2] for pair in crops.kinds[0]]
+    assert sizes == [(48, 48), (36, 36), (24, 24)] * 4
+    assert all(pair.small.shape[0] * 2 == pair.large.shape[0] for pair in crops.kinds[0])
+
+
+def test_patches_for_the_jpeg_variant_are_what_jpeg_leaves_of_them(data: Path) -> None:
+    recipe = dataclasses.replace(TOY, jpeg_quality=(30, 40))
+    crops = load_crops(data, recipe)
+    (clean_small, clean_large), (small, large) = ((each[0] for each in cut_batch(crops, r, 3)) for r in (TOY, recipe))
+    np.testing.assert_array_equal(large, clean_large)
+    assert 1 < np.abs(small.astype(int) - clean_small).mean() < 40
+
+
+def test_a_lower_quality_leaves_less_and_halved_colour_costs_colour() -> None:
+    picture = np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)
+
+    def lost(quality: int, *, halved: bool) -> float:
+        return float(np.abs(compressed(picture, quality, halved_colour=halved).astype(int) - picture).mean())
+
+    assert lost(100, halved=False) < 2 < lost(75, halved=False) < lost(30, halved=False)
+    assert lost(100, halved=True) > 10
+
+
+def enlarged_by(recipe: Recipe, begin: Path | None = None) -> np.ndarray:
+    pictures = np.random.default_rng(0).random((1, 9, 11, 3), np.float32)
+    return Trainee(recipe, begin).enlarge(pictures)
+
+
+def test_a_training_begins_with_what_another_has_learnt(data: Path, tmp_path: Path) -> None:
+    exported = train(dataclasses.replace(TOY, steps=5), data, tmp_path)
+    theirs = keras.saving.load_model(exported, compile=False)(
+        np.random.default_rng(0).random((1, 9, 11, 3), np.float32)
+    )
+    for ours in (TOY, dataclasses.replace(TOY, seed=3, expansion=4), dataclasses.replace(TOY, width=9)):
+        np.testing.assert_allclose(enlarged_by(ours, exported), theirs, atol=1e-5)
+    deeper = enlarged_by(dataclasses.replace(TOY, depth=2), exported)
+    assert 0 < np.abs(deeper - theirs).mean() < 0.1
+
+
+def test_a_training_for_another_scale_begins_with_the_same_details_repeated(data: Path, tmp_path: Path) -> None:
+    exported = train(dataclasses.replace(TOY, steps=5), data, tmp_path)
+    twice = enlarged_by(TOY, exported)
+    four_times = enlarged_by(dataclasses.replace(TOY, scale=4), exported)
+    np.testing.assert_allclose(four_times, twice.repeat(2, axis=1).repeat(2, axis=2), atol=1e-5)
+
+
+def test_a_training_cannot_begin_with_a_wider_network(data: Path, tmp_path: Path) -> None:
+    exported = train(dataclasses.replace(TOY, steps=1), data, tmp_path)
+    with pytest.raises(TrainingError, match="wider than the recipe says"):
+        Trainee(dataclasses.replace(TOY, width=3), exported)
+
+
+def test_a_training_cannot_begin_with_what_is_not_there(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"gone\.keras, which cannot be loaded"):
+        train(dataclasses.replace(TOY, begins_with=str(tmp_path / "gone.keras")), data, tmp_path)
+    with pytest.raises(TrainingError, match="no recipe 'nobody'"):
+        train(dataclasses.replace(TOY, begins_with="nobody"), data, tmp_path)
+
+
+def test_the_recipe_to_begin_with_is_followed_first(data: Path, tmp_path: Path) -> None:
+    first = tmp_path / "first.toml"
+    first.write_text("width = 6\ndepth = 1\nexpansion = 8\nsteps = 2\nbatch = 4\npatch = 12\nheld_out = 0\n")
+    seen: list[Progress] = []
+    recipe = dataclasses.replace(TOY, begins_with=str(first), steps=3)
+    train(recipe, data, tmp_path / "run", report_every=0, on_progress=seen.append)
+    assert [(each.recipe, each.step) for each in seen] == [
+        ("first", 1),
+        ("first", 2),
+        ("toy", 1),
+        ("toy", 2),
+        ("toy", 3),
+    ]
+    assert (tmp_path / "run" / "first" / "first.keras").is_file()
+
+
+def test_the_last_part_learns_by_squared_errors(data: Path, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(TOY, steps=10, squared_from=0.5)
+    losses: list[float] = []
+    train(recipe, data, tmp_path, report_every=0, on_progress=lambda progress: losses.append(progress.loss))
+    assert max(losses[5:]) < 0.5 * min(losses[:5])
+
+
+def test_time_in_which_the_computer_sleeps_is_no_training() -> None:
+    assert counted_seconds(0.2) == 0.2
+    assert counted_seconds(8 * 3600) < 60
+
+
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="nothing to train on"):
         train(TOY, tmp_path, tmp_path / "run")
@@ -204,10 +320,16 @@ def test_every_shipped_recipe_can_be_read() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("widht = 3", "unknown key 'widht'. Known keys: name, scale, width"),
+        ("widht = 3", "unknown key 'widht'. Known keys: name, begins_with, scale, width"),
         ("width = 'wide'", "'width' is 'wide', but must be of type int"),
         ("width = true", "'width' is True, but must be of type int"),
         ("scale = 1", "'scale' must be at least 2, not 1"),
+        ("candidates = 0", "'candidates' must be at least 1, not 0"),
+        ("jpeg_quality = [30]", "'jpeg_quality' must be two numbers from 1 to 100"),
+        ("jpeg_quality = [30, 101]", "'jpeg_quality' must be two numbers from 1 to 100"),
+        ("jpeg_quality = 75", "'jpeg_quality' is 75, but must be of type list of numbers"),
+        ("also_reduced_to = [0.5, 2]", "'also_reduced_to' must be numbers between 0 and 1"),
+        ("also_reduced_to = ['half']", "must be of type list of numbers"),
         ("width =", "cannot be read"),
     ],
 )

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from workers.training.recipe import TrainingError
-from workers.training.trainee import Trainee
+from workers.training.trainee import Trainee, keras
 
 
 def save(trainee: Trainee, into: Path) -> None:
     """Write the state to `into/checkpoint.npz`, replacing the one before in one move."""
-    arrays = {str(i): variable.numpy() for i, variable in enumerate(trainee.variables())}
+    arrays = {str(i): keras.ops.convert_to_numpy(variable) for i, variable in enumerate(trainee.variables())}
     about = {"recipe": asdict(trainee.recipe), "step": trainee.step, "seconds": trainee.seconds}
     fresh = into / "checkpoint.part.npz"
     np.savez(fresh, about=json.dumps(about), **arrays)
@@ -31,7 +31,7 @@ def restore(trainee: Trainee, into: Path) -> None:
     try:
         with np.load(path) as kept:
             about = json.loads(str(kept["about"]))
-            if about["recipe"] != asdict(trainee.recipe):
+            if about["recipe"] != json.loads(json.dumps(asdict(trainee.recipe))):
                 raise TrainingError(
                     f"{path} is from a training by another recipe. Choose another folder, or remove this one."
                 )

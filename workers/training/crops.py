@@ -1,16 +1,21 @@
 """Holds the training pictures in memory and cuts patches from them: reading files would starve the cores."""
 
+import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyvips
+from PIL import Image
 
 from workers.training import bicubic
 from workers.training.recipe import Recipe, TrainingError
 
 Picture = npt.NDArray[np.uint8]
+
+#: Part of the JPEGs whose colour has half the resolution, as most programs write them.
+_HALVED_COLOUR = 0.75
 
 
 @dataclass(frozen=True)
@@ -42,11 +47,12 @@ def load_crops(data: Path, recipe: Recipe) -> Crops:
         raise TrainingError(f"The training data {data} cannot be read: {error.strerror}.") from error
     kinds, held_out = [], []
     for paths in filter(None, files.values()):
-        pairs = [pair for path in paths if (pair := _pair(path, recipe))]
-        kept_aside = recipe.held_out if len(pairs) >= 2 * recipe.held_out else 0
-        spread = {int(i) for i in np.linspace(0, len(pairs) - 1, kept_aside)}
-        kinds.append(tuple(pair for i, pair in enumerate(pairs) if i not in spread))
-        held_out += [pairs[i] for i in sorted(spread)]
+        pictures = [picture for path in paths if _is_large_enough(picture := read_picture(path), recipe)]
+        kept_aside = recipe.held_out if len(pictures) >= 2 * recipe.held_out else 0
+        spread = {int(i) for i in np.linspace(0, len(pictures) - 1, kept_aside)}
+        kept = (picture for i, picture in enumerate(pictures) if i not in spread)
+        kinds.append(tuple(_pair(size, recipe) for picture in kept for size in _sizes(picture, recipe)))
+        held_out += [_held_out(pictures[i], recipe) for i in sorted(spread)]
     if not any(kinds):
         raise TrainingError(
             f"There is nothing to train on in {data}: it must hold PNG pictures, or one folder of "
@@ -55,23 +61,53 @@ def load_crops(data: Path, recipe: Recipe) -> Crops:
     return Crops(tuple(filter(None, kinds)), tuple(held_out))
 
 
-def _pair(path: Path, recipe: Recipe) -> Pair | None:
-    large = read_picture(path)
+def _is_large_enough(picture: Picture, recipe: Recipe) -> bool:
+    return bool(min(picture.shape[:2]) >= recipe.patch * recipe.scale)
+
+
+def _sizes(picture: Picture, recipe: Recipe) -> Iterator[Picture]:
+    """The picture, and the same picture reduced, where patches can still be cut from it."""
+    yield picture
+    for size in recipe.also_reduced_to:
+        if _is_large_enough(reduced := bicubic.reduce(picture, size), recipe):
+            yield reduced
+
+
+def _pair(large: Picture, recipe: Recipe) -> Pair:
     height, width = (side - side % recipe.scale for side in large.shape[:2])
-    if min(height, width) < recipe.patch * recipe.scale:
-        return None
     large = np.ascontiguousarray(large[:height, :width])
     return Pair(bicubic.shrink(large, recipe.scale), large)
 
 
+def _held_out(picture: Picture, recipe: Recipe) -> Pair:
+    """A pair to score with, compressed with the middle of the qualities, so that the curve is smooth."""
+    pair = _pair(picture, recipe)
+    if not recipe.jpeg_quality:
+        return pair
+    return Pair(compressed(pair.small, sum(recipe.jpeg_quality) // 2, halved_colour=True), pair.large)
+
+
+def compressed(picture: Picture, quality: int, *, halved_colour: bool) -> Picture:
+    """What is left of uint8 (h, w, 3) after it was saved as JPEG, as libjpeg does it at `quality` (1 to 100)."""
+    file = io.BytesIO()
+    subsampling = "4:2:0" if halved_colour else "4:4:4"
+    Image.fromarray(picture).save(file, "JPEG", quality=quality, subsampling=subsampling)
+    with Image.open(file) as image:
+        return np.asarray(image)
+
+
 def read_picture(path: Path) -> Picture:
-    """Read a picture as uint8 (h, w, 3) in sRGB, on white where transparent; raises TrainingError."""
+    """Read a picture of 8 bits as uint8 (h, w, 3), on white where it is transparent; raises TrainingError."""
     try:
-        image = pyvips.Image.new_from_file(str(path), access="sequential").colourspace("srgb")
-        picture: Picture = (image.flatten(background=255) if image.hasalpha() else image).cast("uchar").numpy()
-    except pyvips.Error as error:
-        raise TrainingError(f"{path} cannot be read as a picture: {error.message}.") from error
-    return picture
+        with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):
+                raise TrainingError(f"{path} has more than 8 bits per colour; reduce it to 8 to train on it.")
+            seen = image.convert("RGBA")
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise TrainingError(f"{path} cannot be read as a picture: {error}.") from error
+    white = Image.new("RGBA", seen.size, "white")
+    white.alpha_composite(seen)
+    return np.asarray(white.convert("RGB"))
 
 
 def cut_batch(crops: Crops, recipe: Recipe, step: int) -> tuple[Picture, Picture]:
@@ -86,11 +122,28 @@ def cut_batch(crops: Crops, recipe: Recipe, step: int) -> tuple[Picture, Picture
 
 
 def _cut(pairs: tuple[Pair, ...], recipe: Recipe, random: np.random.Generator) -> Pair:
+    pair = max((_place(pairs, recipe, random) for _ in range(recipe.candidates)), key=_detail)
+    turns, mirror = int(random.integers(4)), bool(random.integers(2))
+    small, large = (np.rot90(picture, turns) for picture in (pair.small, pair.large))
+    if mirror:
+        small, large = small[:, ::-1], large[:, ::-1]
+    if recipe.jpeg_quality:
+        quality = int(random.integers(min(recipe.jpeg_quality), max(recipe.jpeg_quality) + 1))
+        small = compressed(np.ascontiguousarray(small), quality, halved_colour=random.random() < _HALVED_COLOUR)
+    return Pair(small, large)
+
+
+def _place(pairs: tuple[Pair, ...], recipe: Recipe, random: np.random.Generator) -> Pair:
     pair = pairs[random.integers(len(pairs))]
     top, left = (int(random.integers(side - recipe.patch + 1)) for side in pair.small.shape[:2])
-    turns, mirror = int(random.integers(4)), bool(random.integers(2))
     small, large = (
-        np.rot90(picture[top * k : (top + recipe.patch) * k, left * k : (left + recipe.patch) * k], turns)
+        picture[top * k : (top + recipe.patch) * k, left * k : (left + recipe.patch) * k]
         for picture, k in ((pair.small, 1), (pair.large, recipe.scale))
     )
-    return Pair(small[:, ::-1], large[:, ::-1]) if mirror else Pair(small, large)
+    return Pair(small, large)
+
+
+def _detail(pair: Pair) -> float:
+    """How much neighbouring pixels differ; the green channel tells enough."""
+    green = pair.small[..., 1].astype(np.int16)
+    return float(np.abs(np.diff(green, axis=0)).mean() + np.abs(np.diff(green, axis=1)).mean())

@@ -5,7 +5,7 @@ from typing import Any
 from workers import runtime
 from workers.training.recipe import Recipe
 
-keras = runtime.keras()
+keras = runtime.keras_to_train_with()
 
 #: Slope of the leaky ReLU below zero; a plain ReLU lets small nets die at the nearest-neighbour picture.
 LEAK = 0.1

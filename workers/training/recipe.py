@@ -15,6 +15,9 @@ class Recipe:
     """One network and the way it is trained; every number that matters for the result."""
 
     name: str
+    #: What to begin with: shipped weights, another recipe (which is followed first), or a .keras file. That network
+    #: may be narrower, less deep, or of another scale.
+    begins_with: str = ""
     #: How many times wider and higher the output is.
     scale: int = 2
     #: Channels of each hidden layer.
@@ -27,6 +30,12 @@ class Recipe:
     steps: int = 60_000
     #: Patches per step, half of them photos and half of them drawings.
     batch: int = 16
+    #: Of so many patches the one with the most detail is taken: flat ones teach nothing.
+    candidates: int = 1
+    #: Sizes to which each crop is also reduced before patches are cut from it: finer detail than it has itself.
+    also_reduced_to: tuple[float, ...] = ()
+    #: Lowest and highest quality with which the small patches are compressed as JPEG; none when empty.
+    jpeg_quality: tuple[int, ...] = ()
     #: Width and height of a patch, in pixels of the small picture.
     patch: int = 64
     #: Adam's learning rate at its highest.
@@ -35,6 +44,8 @@ class Recipe:
     warm_up: float = 0.02
     #: How much the error of luma counts beside the error of red, green and blue.
     luma_weight: float = 1.0
+    #: From this part of the training on the squared error counts, as in PSNR; before it, the absolute one.
+    squared_from: float = 1.0
     #: Decay per step of the moving average of the weights that is exported.
     average_decay: float = 0.999
     #: Let TensorFlow compute in bfloat16 where it is safe until this part of the training is done.
@@ -47,6 +58,11 @@ class Recipe:
 def shipped_recipes() -> Mapping[str, Path]:
     """The recipes of the models that we ship, by name."""
     return {path.stem: path for path in sorted(Path(__file__).parent.glob("*.toml"))}
+
+
+def recipe_for(tier: str, scale: int = 2, *, jpeg: bool = False) -> str:
+    """The name of the recipe, and of the weights, of a tier: ("fast", 2, jpeg=True) -> "fast-jpeg-x2"."""
+    return f"{tier}{'-jpeg' if jpeg else ''}-x{scale}"
 
 
 def read_recipe(recipe: str) -> Recipe:
@@ -72,12 +88,27 @@ def _checked(table: dict[str, object], path: Path) -> Recipe:
     for key, value in table.items():
         if key not in kinds:
             raise TrainingError(f"{path} has an unknown key '{key}'. Known keys: {', '.join(kinds)}.")
-        fits = isinstance(value, (int, float) if kinds[key] is float else kinds[key])  # type: ignore[arg-type]
-        if not fits or isinstance(value, bool):
-            raise TrainingError(f"{path}: '{key}' is {value!r}, but must be of type {kinds[key].__name__}.")  # type: ignore[union-attr]
-    recipe = Recipe(**table)  # type: ignore[arg-type]
-    for key in ("scale", "width", "depth", "expansion", "steps", "batch", "patch"):
+        if not _fits(value, kinds[key]):
+            kind = {int: "int", float: "float", str: "str"}.get(kinds[key], "list of numbers")  # type: ignore[arg-type]
+            raise TrainingError(f"{path}: '{key}' is {value!r}, but must be of type {kind}.")
+    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+    recipe = Recipe(**plain)  # type: ignore[arg-type]
+    for key in ("scale", "width", "depth", "expansion", "steps", "batch", "patch", "candidates"):
         least = 2 if key in ("scale", "batch") else 1
         if getattr(recipe, key) < least:
             raise TrainingError(f"{path}: '{key}' must be at least {least}, not {getattr(recipe, key)}.")
+    if recipe.jpeg_quality and not (
+        len(recipe.jpeg_quality) == 2 and 1 <= min(recipe.jpeg_quality) <= max(recipe.jpeg_quality) <= 100
+    ):
+        raise TrainingError(f"{path}: 'jpeg_quality' must be two numbers from 1 to 100, as in [30, 95].")
+    if not all(0 < size < 1 for size in recipe.also_reduced_to):
+        raise TrainingError(f"{path}: 'also_reduced_to' must be numbers between 0 and 1, as in [0.7, 0.5].")
     return recipe
+
+
+def _fits(value: object, kind: object) -> bool:
+    if isinstance(value, bool):
+        return False
+    if not isinstance(kind, type):  # a tuple of numbers
+        return isinstance(value, list) and all(_fits(each, float) for each in value)
+    return isinstance(value, (int, float) if kind is float else kind)

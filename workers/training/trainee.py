@@ -1,6 +1,7 @@
 """Learns one batch at a time: the network in its training clothes, its optimiser, and what is exported."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,72 +10,132 @@ import numpy.typing as npt
 from workers import runtime
 from workers.training import network
 from workers.training.crops import Picture
-from workers.training.recipe import Recipe
+from workers.training.recipe import Recipe, TrainingError
 
-keras, tf = runtime.keras(), runtime.tensorflow()
+keras = runtime.keras_to_train_with()
+
+#: Luma of red, green and blue by ITU-R BT.601.
+_LUMA = (0.299, 0.587, 0.114)
 
 
 class Trainee:
     """The network in its training clothes, the optimiser, and the plain network that is exported.
 
-    The weights of `plain` are the moving average of the folded kernels, so it can be exported at any step.
+    `plain` gets the folded kernels of the moving average of the weights, so it can be exported at any step.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, begin: Path | None = None) -> None:
+        """A network with weights drawn by `recipe.seed`, or those of the .keras file `begin`."""
         keras.utils.set_random_seed(recipe.seed)
         self.recipe = recipe
         self.plain = network.build(recipe)
         self.model = network.build(recipe, network.Collapsible, expansion=recipe.expansion)
-        self.optimizer = keras.optimizers.Adam(recipe.learning_rate, beta_2=0.99)
+        if begin is not None:
+            begin_with(self.model, _trained(begin), recipe.scale)
+        self.optimizer = keras.optimizers.Adam(
+            recipe.learning_rate, beta_2=0.99, use_ema=True, ema_momentum=recipe.average_decay
+        )
         self.optimizer.build(self.model.trainable_variables)
         self.step = 0
         self.seconds = 0.0
-        self._fold(keep=0.0)
-        self._in_bfloat16 = False
-        self._one_step = tf.function(self._train_on)
+        self._way: tuple[bool, bool] | None = None
 
     def variables(self) -> list[Any]:
         """Everything that changes while training."""
-        return [*self.model.trainable_variables, *self.optimizer.variables, *self.plain.trainable_variables]
+        return [*self.model.trainable_variables, *self.optimizer.variables]
 
-    def learn(self, small: Picture, large: Picture, done: float) -> Any:
+    def learn(self, small: Picture, large: Picture, done: float) -> float:
         """Take one step on a batch (see `crops.cut_batch`) and return its loss."""
-        self._choose_precision(done < self.recipe.bfloat16_until)
+        self._choose_way(squared=done >= self.recipe.squared_from, in_bfloat16=done < self.recipe.bfloat16_until)
         self.optimizer.learning_rate = learning_rate(self.recipe, done)
         self.step += 1
-        keep = min(self.recipe.average_decay, self.step / (self.step + 10))
-        return self._one_step(small, large, tf.constant(keep, tf.float32))
+        return float(self.model.train_on_batch(*(_in_unit_range(patches) for patches in (small, large))))
 
     def enlarge(self, pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Enlarge float32 (n, h, w, 3) in [0, 1] with the weights as they would be exported now."""
-        # Not compiled, else TensorFlow would do this in bfloat16 too.
-        enlarged: npt.NDArray[np.float32] = self.plain(pictures, training=False).numpy()
-        return enlarged
+        self.fold()
+        # Called and not compiled: else TensorFlow would do this in bfloat16 too.
+        return keras.ops.convert_to_numpy(self.plain(pictures, training=False))  # type: ignore[no-any-return]
 
-    def _choose_precision(self, in_bfloat16: bool) -> None:
-        if in_bfloat16 != self._in_bfloat16:
-            self._in_bfloat16 = in_bfloat16
-            options = {"auto_mixed_precision_onednn_bfloat16": in_bfloat16}
-            tf.config.optimizer.set_experimental_options(options)
-            self._one_step = tf.function(self._train_on)  # only a new graph takes up the option
-
-    def _train_on(self, small: Any, large: Any, keep: Any) -> Any:
-        small, large = (tf.cast(patches, tf.float32) / 255 for patches in (small, large))
-        with tf.GradientTape() as tape:
-            difference = self.model(small, training=True) - large
-            luma = tf.tensordot(difference, tf.constant([0.299, 0.587, 0.114]), 1)
-            loss = tf.reduce_mean(tf.abs(difference)) + self.recipe.luma_weight * tf.reduce_mean(tf.abs(luma))
+    def fold(self) -> None:
+        """Give the plain network the average of the weights, each layer folded into one kernel."""
         weights = self.model.trainable_variables
-        self.optimizer.apply(tape.gradient(loss, weights), weights)
-        self._fold(keep)
-        return loss
-
-    def _fold(self, keep: Any) -> None:
+        now = [keras.ops.convert_to_numpy(weight) for weight in weights]
+        if self.step:
+            self.optimizer.finalize_variable_values(weights)
         for layer in self.plain.layers:
             if isinstance(layer, keras.layers.Conv2D):
                 branches = self.model.get_layer(layer.name)
-                layer.kernel.assign(keep * layer.kernel + (1 - keep) * branches.kernel())
-                layer.bias.assign(keep * layer.bias + (1 - keep) * branches.bias)
+                layer.set_weights([keras.ops.convert_to_numpy(each) for each in (branches.kernel(), branches.bias)])
+        for weight, value in zip(weights, now, strict=True):
+            weight.assign(value)
+
+    def _choose_way(self, *, squared: bool, in_bfloat16: bool) -> None:
+        """Compile a step, if the last one was of another kind."""
+        if self._way == (squared, in_bfloat16):
+            return
+        on_tensorflow = keras.backend.backend() == "tensorflow"
+        if on_tensorflow:
+            options = {"auto_mixed_precision_onednn_bfloat16": in_bfloat16}
+            runtime.tensorflow().config.optimizer.set_experimental_options(options)
+        # XLA makes TensorFlow slower on a CPU, and is all that JAX has.
+        self.model.compile(self.optimizer, self._loss(squared), jit_compile=not on_tensorflow)
+        self._way = squared, in_bfloat16
+
+    def _loss(self, squared: bool) -> Any:
+        size = keras.ops.square if squared else keras.ops.abs
+
+        def loss(large: Any, drawn: Any) -> Any:
+            difference = drawn - large
+            luma = keras.ops.sum(difference * keras.ops.convert_to_tensor(_LUMA, difference.dtype), axis=-1)
+            return keras.ops.mean(size(difference), axis=(1, 2, 3)) + self.recipe.luma_weight * keras.ops.mean(
+                size(luma), axis=(1, 2)
+            )
+
+        return loss
+
+
+def _in_unit_range(patches: Picture) -> npt.NDArray[np.float32]:
+    return patches.astype(np.float32) / np.float32(255)
+
+
+def _trained(path: Path) -> Any:
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"The recipe begins with {path}, which cannot be loaded: {error}") from error
+
+
+def begin_with(model: Any, trained: Any, scale: int) -> None:
+    """Give a network in training clothes the kernels of a trained one, which may be narrower or less deep.
+
+    Layers that the trained one lacks pass on what they get, nearly (Chen et al., "Net2Net", ICLR 2016), and channels
+    that it lacks begin at random, with no say in the others. A network for another scale begins with the details
+    that the trained one would draw, repeated.
+    """
+    for layer in trained.layers:
+        if not isinstance(layer, keras.layers.Conv2D):
+            continue
+        kernel, bias = layer.get_weights()
+        if layer.name == "detail":
+            kernel, bias = (_for_scale(each, scale) for each in (kernel, bias))
+        branches = model.get_layer(layer.name)
+        wanted = keras.ops.convert_to_numpy(branches.kernel()).copy()
+        taken, given = kernel.shape[2:]
+        if taken > wanted.shape[2] or given > wanted.shape[3]:
+            raise TrainingError(f"The network to begin with is wider than the recipe says, in the layer {layer.name}.")
+        wanted[:, :, taken:, :given] = 0
+        wanted[:, :, :taken, :given] = kernel
+        branches.direct.assign(branches.direct + wanted - branches.kernel())
+        branches.bias.assign(np.concatenate([bias, np.zeros(wanted.shape[3] - given, np.float32)]))
+
+
+def _for_scale(weights: Any, scale: int) -> Any:
+    """The last axis, (own scale², 3) flattened, as nearest neighbours for another scale."""
+    own = round((weights.shape[-1] // 3) ** 0.5)
+    blocks = weights.reshape(*weights.shape[:-1], own, own, 3)
+    nearest = np.arange(scale) * own // scale
+    return blocks[..., nearest, :, :][..., nearest, :].reshape(*weights.shape[:-1], 3 * scale**2)
 
 
 def learning_rate(recipe: Recipe, done: float) -> float:
