@@ -12,6 +12,7 @@ import pyvips
 from workers import model
 from workers.training import network
 from workers.training.crops import compressed, cut_batch, load_crops
+from workers.training.drawn import drawings
 from workers.training.recipe import Recipe, TrainingError, read_recipe, shipped_recipes
 from workers.training.trainee import Trainee, learning_rate
 from workers.training.trainer import Progress, counted_seconds, train
@@ -219,6 +220,26 @@ def test_a_lower_quality_leaves_less_and_halved_colour_costs_colour() -> None:
 
     assert lost(100, halved=False) < 2 < lost(75, halved=False) < lost(30, halved=False)
     assert lost(100, halved=True) > 10
+
+
+def test_a_part_of_the_patches_is_cut_from_pictures_that_we_draw(data: Path) -> None:
+    recipe = dataclasses.replace(TOY, batch=8, drawn_share=0.25)
+    crops = load_crops(data, recipe)
+    assert len(crops.drawn) == 200
+    _, large = cut_batch(crops, recipe, 1)
+    has_colours = [bool(np.ptp(patch.astype(int), axis=2).any()) for patch in large]
+    assert has_colours == [True, True] + [False] * 6
+
+
+def test_our_drawings_are_the_same_for_the_same_seed_and_full_of_edges() -> None:
+    figures, page = drawings(2, 96, seed=1)
+    again, _ = drawings(2, 96, seed=1)
+    others, _ = drawings(2, 96, seed=2)
+    np.testing.assert_array_equal(figures, again)
+    assert (figures != others).any()
+    for picture in (figures, page):
+        assert picture.shape == (96, 96, 3)
+        assert (np.abs(np.diff(picture.astype(int), axis=1)).max(axis=2) > 20).mean() > 0.01
 
 
 def enlarged_by(recipe: Recipe, begin: Path | None = None) -> np.ndarray:

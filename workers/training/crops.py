@@ -10,9 +10,13 @@ import numpy.typing as npt
 from PIL import Image
 
 from workers.training import bicubic
+from workers.training.drawn import drawings
 from workers.training.recipe import Recipe, TrainingError
 
 Picture = npt.NDArray[np.uint8]
+
+#: How many pictures we draw ourselves, and how wide and high.
+_DRAWN, _DRAWN_SIDE = 200, 384
 
 #: Part of the JPEGs whose colour has half the resolution, as most programs write them.
 _HALVED_COLOUR = 0.75
@@ -32,6 +36,8 @@ class Crops:
 
     kinds: tuple[tuple[Pair, ...], ...]
     held_out: tuple[Pair, ...]
+    #: Pictures that we drew ourselves (see `drawn`).
+    drawn: tuple[Pair, ...] = ()
 
 
 def load_crops(data: Path, recipe: Recipe) -> Crops:
@@ -58,7 +64,8 @@ def load_crops(data: Path, recipe: Recipe) -> Crops:
             f"There is nothing to train on in {data}: it must hold PNG pictures, or one folder of "
             f"them per kind, each at least {recipe.patch * recipe.scale} pixels wide and high."
         )
-    return Crops(tuple(filter(None, kinds)), tuple(held_out))
+    ours = drawings(_DRAWN if recipe.drawn_share else 0, max(_DRAWN_SIDE, recipe.patch * recipe.scale), recipe.seed)
+    return Crops(tuple(filter(None, kinds)), tuple(held_out), tuple(_pair(picture, recipe) for picture in ours))
 
 
 def _is_large_enough(picture: Picture, recipe: Recipe) -> bool:
@@ -117,7 +124,9 @@ def cut_batch(crops: Crops, recipe: Recipe, step: int) -> tuple[Picture, Picture
     always give the same patches: a resumed training needs no state but the step.
     """
     random = np.random.default_rng([recipe.seed, step])
-    chosen = [_cut(crops.kinds[i % len(crops.kinds)], recipe, random) for i in range(recipe.batch)]
+    ours = round(recipe.drawn_share * recipe.batch)
+    sources = [crops.drawn if i < ours else crops.kinds[i % len(crops.kinds)] for i in range(recipe.batch)]
+    chosen = [_cut(source, recipe, random) for source in sources]
     return np.stack([pair.small for pair in chosen]), np.stack([pair.large for pair in chosen])
 
 

@@ -34,6 +34,8 @@ class Recipe:
     candidates: int = 1
     #: Sizes to which each crop is also reduced before patches are cut from it: finer detail than it has itself.
     also_reduced_to: tuple[float, ...] = ()
+    #: Part of the patches that are cut from pictures that `drawn` makes: small text, cel-shaded figures.
+    drawn_share: float = 0.0
     #: Lowest and highest quality with which the small patches are compressed as JPEG; none when empty.
     jpeg_quality: tuple[int, ...] = ()
     #: Width and height of a patch, in pixels of the small picture.
