@@ -15,7 +15,7 @@ run: setup  ## set up, and enhance the sample batch through the whole local stac
 	@$(BIN)/spotlift submit samples/first-batch --wait --take-one-away --fetch results
 	@echo "The stack stays up to be looked at; 'make down' ends it."
 
-test: setup lint $(VENV)/.jax  ## set up, and run every test in two processes, a file in one of them
+test: setup lint $(VENV)/.for-tests  ## set up, and run every test in two processes, a file in one of them
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 bench: setup  ## measure; prints ratios against a baseline of the same run
@@ -52,6 +52,6 @@ $(VENV)/.ready: pyproject.toml uv.lock | $(UV)
 	VIRTUAL_ENV=$(VENV) $(UV) sync --active $(SYNC) --inexact --compile-bytecode
 	@touch $@
 
-$(VENV)/.jax: $(VENV)/.ready
-	VIRTUAL_ENV=$(VENV) $(UV) sync --active $(SYNC) --group jax --inexact --compile-bytecode
+$(VENV)/.for-tests: $(VENV)/.ready
+	VIRTUAL_ENV=$(VENV) $(UV) sync --active $(SYNC) --group jax --extra notebook --inexact --compile-bytecode
 	@touch $@
