@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from workers.training import bicubic
+from workers.training.recipe import TrainingError
 from workers.training.score import luma, luma_psnr, score_folder
 
 SET5 = Path(__file__).parents[2].parent / "shared" / "data" / "bench" / "Set5"
@@ -66,3 +68,19 @@ def test_bicubic_has_its_well_known_score_on_set5() -> None:
     scores = score_folder(enlarge, SET5, 2)
     # Published: 33.66. It is found on luma alone; via 8-bit red, green and blue a hundredth is lost.
     assert np.mean(list(scores.values())) == pytest.approx(33.66, abs=0.015)
+
+
+def test_an_input_may_be_compressed_before_it_is_enlarged(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+
+    def repeated(pictures: np.ndarray) -> np.ndarray:
+        return pictures.repeat(2, axis=1).repeat(2, axis=2)
+
+    clean, fair, poor = (score_folder(repeated, tmp_path, 2, quality)["noise.png"] for quality in (None, 75, 10))
+    assert clean > fair > poor
+
+
+def test_a_folder_without_pictures_cannot_be_scored_with(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no PNG picture to score with"):
+        score_folder(lambda pictures: pictures, tmp_path, 2)

@@ -7,23 +7,33 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.training import bicubic
-from workers.training.crops import Picture, read_picture
+from workers.training.crops import Picture, compressed, read_picture
+from workers.training.recipe import TrainingError
+
+Pictures = npt.NDArray[np.float32]
 
 #: Takes float32 (1, h, w, 3) in [0, 1] and gives it back enlarged.
-Enlarger = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+Enlarger = Callable[[Pictures], Pictures]
 
 
-def score_folder(enlarge: Enlarger, folder: Path, scale: int) -> Mapping[str, float]:
-    """Luma PSNR in dB of every picture in a folder, by file name; raises TrainingError when there is none."""
+def score_folder(enlarge: Enlarger, folder: Path, scale: int, jpeg_quality: int | None = None) -> Mapping[str, float]:
+    """Luma PSNR in dB of every PNG in a folder, by file name; raises TrainingError when there is none."""
     pictures = {path.name: read_picture(path) for path in sorted(folder.glob("*.png"))}
-    return {name: score(enlarge, picture, scale) for name, picture in pictures.items()}
+    if not pictures:
+        raise TrainingError(f"There is no PNG picture to score with in {folder}.")
+    return {name: score(enlarge, picture, scale, jpeg_quality) for name, picture in pictures.items()}
 
 
-def score(enlarge: Enlarger, original: Picture, scale: int) -> float:
-    """Luma PSNR in dB after shrinking uint8 (h, w, 3) and enlarging it again, both rounded to 8 bits."""
+def score(enlarge: Enlarger, original: Picture, scale: int, jpeg_quality: int | None = None) -> float:
+    """Luma PSNR in dB after shrinking uint8 (h, w, 3) and enlarging it again, both rounded to 8 bits.
+
+    With `jpeg_quality` the small picture is saved as JPEG before it is enlarged, its colour halved.
+    """
     height, width = (side - side % scale for side in original.shape[:2])
     original = original[:height, :width]
     small = bicubic.shrink(original, scale)
+    if jpeg_quality is not None:
+        small = compressed(small, jpeg_quality, halved_colour=True)
     enlarged = enlarge(small[None].astype(np.float32) / np.float32(255))[0]
     return luma_psnr(bicubic.to_8_bits(enlarged * np.float32(255)), original, border=scale)
 
