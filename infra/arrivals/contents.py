@@ -117,7 +117,7 @@ def _nothing_found(name: str, ignored: list[Ignored]) -> str:
     others = ", ".join(f"{other.name} ({other.why})" for other in ignored[:3])
     more = f", and {len(ignored) - 3} more" if len(ignored) > 3 else ""
     passed = f" Passed over: {others}{more}." if ignored else ""
-    return f"There is no image in {name!r}: names must end in png, jpg, webp, tif, bmp or gif.{passed}"
+    return f"There is no image in {name!r}: names must end in png, jpg, webp, tif, bmp, gif or the like.{passed}"
 
 
 def _size(path: Path) -> tuple[int, int] | tuple[None, None]:

@@ -107,7 +107,7 @@ class PillowSource:
             depth=8 if mode else 16,
             lossless=format not in _LOSSY,
             metadata=_metadata(image),
-            notes=self._notes(),
+            notes=self._notes(8 if mode else 16),
         )
 
     def rows(self, count: int) -> Pixels:
@@ -151,8 +151,11 @@ class PillowSource:
         pixels: Pixels = np.frombuffer(data, ">u2")
         return _to_sixteen_bits(pixels.reshape(height, width, 3), white)
 
-    def _notes(self) -> tuple[str, ...]:
+    def _notes(self, depth: int) -> tuple[str, ...]:
         notes = []
+        bits = _bits_stated(self._path, self._format)
+        if bits > depth:
+            notes.append(f"{bits} bits per sample became {depth}. Convert it to PNG or TIFF to keep them.")
         if self._image.mode == "LAB":
             notes.append("Lab was converted to sRGB.")
         frames = getattr(self._image, "n_frames", 1) if self._format == "AVIF" else 1
@@ -176,6 +179,22 @@ class PillowSource:
         picture = self.picture
         whole: Pixels = pixels.reshape(picture.height, picture.width, picture.bands)
         return whole if mode else _to_sixteen_bits(whole, self._levels)
+
+
+def _bits_stated(path: Path, format: str) -> int:
+    """Bits per sample of a JPEG 2000 or an AVIF, of which Pillow keeps 8 in colour; 0 where they are not found.
+
+    Formats: ISO/IEC 15444-1 (marker SIZ, first component), ISO/IEC 23008-12 (box pixi, first channel).
+    """
+    mark, after = {"JPEG 2000": (b"\xff\x4f\xff\x51", 38), "AVIF": (b"pixi", 5)}.get(format, (b"", 0))
+    if not mark:
+        return 0
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+    place = head.find(mark) + len(mark) + after
+    if mark not in head or place >= len(head):
+        return 0
+    return head[place] if format == "AVIF" else (head[place] & 0x7F) + 1
 
 
 def _to_sixteen_bits(pixels: Pixels, white: int) -> Pixels:

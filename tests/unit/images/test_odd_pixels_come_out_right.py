@@ -179,6 +179,30 @@ def test_a_photoshop_document_is_read_as_flattened(tmp_path: Path, nearest: Any,
     assert (out[::2, ::2] == pixels.transpose(1, 2, 0)).all()
 
 
+@pytest.mark.parametrize("bits", [10, 12])
+def test_whoever_loses_bits_of_an_avif_is_told(tmp_path: Path, nearest: Any, bits: int) -> None:
+    ramp = np.linspace(0, 65535, 96 * 16 * 3).reshape(16, 96, 3).astype(np.uint16)
+    image = pyvips.Image.new_from_array(ramp, interpretation="rgb16")
+    image.heifsave(str(tmp_path / "in.avif"), compression="av1", bitdepth=bits, Q=90)
+    enhanced = enhance_file(tmp_path / "in.avif", tmp_path / "out.png", nearest)
+    assert f"{bits} bits per sample became 8. Convert it to PNG or TIFF to keep them." in enhanced.notes
+
+
+@pytest.mark.parametrize("suffix", ["jp2", "j2k"])
+def test_whoever_loses_bits_of_a_jpeg_2000_is_told(tmp_path: Path, nearest: Any, suffix: str) -> None:
+    Image.new("RGB", (32, 32), (9, 8, 7)).save(tmp_path / f"in.{suffix}")
+    written = bytearray((tmp_path / f"in.{suffix}").read_bytes())
+    components = written.index(b"\xff\x4f\xff\x51") + 42
+    for component in range(3):
+        written[components + 3 * component] = 16 - 1
+    (tmp_path / f"in.{suffix}").write_bytes(written)
+    enhanced = enhance_file(tmp_path / f"in.{suffix}", tmp_path / "out.png", nearest)
+    assert "16 bits per sample became 8. Convert it to PNG or TIFF to keep them." in enhanced.notes
+    Image.new("RGB", (32, 32)).save(tmp_path / f"plain.{suffix}")
+    plain = enhance_file(tmp_path / f"plain.{suffix}", tmp_path / "plain.png", nearest)
+    assert not any("bits" in note for note in plain.notes)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_an_avif_is_turned_as_its_viewers_turn_it(tmp_path: Path, nearest: Any, orientation: int) -> None:
     exif = Image.Exif()
