@@ -32,7 +32,7 @@ batch = 4
 patch = 12
 learning_rate = 5e-3
 average_decay = 0.9
-squared_from = 0.8
+psnr_from = 0.8
 bfloat16_until = 0.5
 held_out = 1
 """

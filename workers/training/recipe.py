@@ -46,8 +46,8 @@ class Recipe:
     warm_up: float = 0.02
     #: How much the error of luma counts beside the error of red, green and blue.
     luma_weight: float = 1.0
-    #: From this part of the training on the squared error counts, as in PSNR; before it, the absolute one.
-    squared_from: float = 1.0
+    #: From this part of the training on the PSNR of each patch counts; before it, the mean absolute error.
+    psnr_from: float = 1.0
     #: Decay per step of the moving average of the weights that is exported.
     average_decay: float = 0.999
     #: Let TensorFlow compute in bfloat16 where it is safe until this part of the training is done.

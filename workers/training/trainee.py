@@ -17,6 +17,9 @@ keras = runtime.keras_to_train_with()
 #: Luma of red, green and blue by ITU-R BT.601.
 _LUMA = (0.299, 0.587, 0.114)
 
+#: A mean squared error that is not worth learning from: 50 dB.
+_HARDLY_ANY = 1e-5
+
 
 class Trainee:
     """The network in its training clothes, the optimiser, and the plain network that is exported.
@@ -46,7 +49,7 @@ class Trainee:
 
     def learn(self, small: Picture, large: Picture, done: float) -> float:
         """Take one step on a batch (see `crops.cut_batch`) and return its loss."""
-        self._choose_way(squared=done >= self.recipe.squared_from, in_bfloat16=done < self.recipe.bfloat16_until)
+        self._choose_way(by_psnr=done >= self.recipe.psnr_from, in_bfloat16=done < self.recipe.bfloat16_until)
         self.optimizer.learning_rate = learning_rate(self.recipe, done)
         self.step += 1
         return float(self.model.train_on_batch(*(_in_unit_range(patches) for patches in (small, large))))
@@ -70,27 +73,33 @@ class Trainee:
         for weight, value in zip(weights, now, strict=True):
             weight.assign(value)
 
-    def _choose_way(self, *, squared: bool, in_bfloat16: bool) -> None:
+    def _choose_way(self, *, by_psnr: bool, in_bfloat16: bool) -> None:
         """Compile a step, if the last one was of another kind."""
-        if self._way == (squared, in_bfloat16):
+        if self._way == (by_psnr, in_bfloat16):
             return
         on_tensorflow = keras.backend.backend() == "tensorflow"
         if on_tensorflow:
             options = {"auto_mixed_precision_onednn_bfloat16": in_bfloat16}
             runtime.tensorflow().config.optimizer.set_experimental_options(options)
         # XLA makes TensorFlow slower on a CPU, and is all that JAX has.
-        self.model.compile(self.optimizer, self._loss(squared), jit_compile=not on_tensorflow)
-        self._way = squared, in_bfloat16
+        self.model.compile(self.optimizer, self._loss(by_psnr), jit_compile=not on_tensorflow)
+        self._way = by_psnr, in_bfloat16
 
-    def _loss(self, squared: bool) -> Any:
-        size = keras.ops.square if squared else keras.ops.abs
+    def _loss(self, by_psnr: bool) -> Any:
+        """Per patch: the mean absolute error of colours and luma, or the logarithm of the mean squared one.
+
+        The mean PSNR of several pictures is a mean of such logarithms, in which an easy picture counts as much as a hard
+        one; the squared error itself would leave the hard ones only.
+        """
+        ops = keras.ops
+        size = ops.square if by_psnr else ops.abs
 
         def loss(large: Any, drawn: Any) -> Any:
             difference = drawn - large
-            luma = keras.ops.sum(difference * keras.ops.convert_to_tensor(_LUMA, difference.dtype), axis=-1)
-            return keras.ops.mean(size(difference), axis=(1, 2, 3)) + self.recipe.luma_weight * keras.ops.mean(
-                size(luma), axis=(1, 2)
-            )
+            luma = ops.sum(difference * ops.convert_to_tensor(_LUMA, difference.dtype), axis=-1)
+            of_luma = self.recipe.luma_weight * ops.mean(size(luma), axis=(1, 2))
+            error = ops.mean(size(difference), axis=(1, 2, 3)) + of_luma
+            return ops.log(error + _HARDLY_ANY) if by_psnr else error
 
         return loss
 
