@@ -88,8 +88,8 @@ class Trainee:
     def _loss(self, by_psnr: bool) -> Any:
         """Per patch: the mean absolute error of colours and luma, or the logarithm of the mean squared one.
 
-        The mean PSNR of several pictures is a mean of such logarithms, in which an easy picture counts as much as a hard
-        one; the squared error itself would leave the hard ones only.
+        The mean PSNR of several pictures is a mean of such logarithms, in which an easy picture counts as much as a
+        hard one; the squared error itself would leave the hard ones only.
         """
         ops = keras.ops
         size = ops.square if by_psnr else ops.abs
