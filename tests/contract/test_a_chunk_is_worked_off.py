@@ -16,10 +16,10 @@ from tests.story.pictures import draw
 from workers import chunk
 from workers.chunk import WrongModel, work_off
 from workers.job import ChunkJob, ChunkResult, ImageJob
-from workers.model import shipped
+from workers.catalogue import shipped
 
 pytestmark = pytest.mark.slow
-CHECKSUM = hashlib.sha256(shipped()["fast"].read_bytes()).hexdigest()
+CHECKSUM = hashlib.sha256(shipped().models["fast", 2].path.read_bytes()).hexdigest()
 
 
 @pytest.fixture

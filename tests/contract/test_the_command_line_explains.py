@@ -73,7 +73,7 @@ def test_the_doctor_says_what_is_wrong_and_what_to_do(spotlift: Shell, tmp_path:
     (tmp_path / "a-file").write_text("")
     done = spotlift("doctor", model="imaginary", outbox=str(tmp_path / "a-file" / "outbox"))
     assert done.returncode == 1
-    assert "'imaginary' does not exist: use fast, or a .keras file" in done.stdout
+    assert "There is no model 'imaginary'. Shipped models: auto, " in done.stdout
     assert "SPOTLIFT_OUTBOX" in done.stdout
 
 

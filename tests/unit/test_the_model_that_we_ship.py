@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workers.model import Upscaler, load, shipped
+from workers.catalogue import shipped
+from workers.model import Upscaler, load
 from workers.training.score import score_folder
 
 BENCH = Path(__file__).parents[2].parent / "shared" / "data" / "bench"
@@ -26,14 +27,14 @@ def test_it_doubles_pictures_and_knows_itself(fast: Upscaler) -> None:
 
 
 def test_each_shipped_model_is_under_one_megabyte_and_without_code_of_its_own() -> None:
-    for path in shipped().values():
+    for path in (model.path for model in shipped().models.values()):
         assert path.stat().st_size < 1_000_000
         with zipfile.ZipFile(path) as archive:
             assert b"Lambda" not in archive.read("config.json")
 
 
 def test_each_shipped_model_has_its_card_and_its_attribution() -> None:
-    for path in shipped().values():
+    for path in (model.path for model in shipped().models.values()):
         assert path.with_suffix(".md").is_file()
         assert (path.parent / "ATTRIBUTION.md").is_file()
 
