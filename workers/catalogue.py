@@ -106,7 +106,7 @@ class Catalogue:
         if name == AUTO:
             tiers = [tier for tier in (auto_tier, *_AUTO_TIERS) if (tier, scale) in self.models]
             if not tiers:
-                raise NotShipped(f"No shipped model enlarges ×{scale}: {self.told()}.")
+                raise NotShipped(f"No shipped model enlarges ×{scale}" + (f": {self.told()}." if self.models else "."))
             name = _AUTO_TIER + tiers[0]
         if name.startswith(_AUTO_TIER):
             tier = name.removeprefix(_AUTO_TIER)

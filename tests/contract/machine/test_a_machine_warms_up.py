@@ -13,8 +13,8 @@ from tests.contract.machine.life import Life
 from tests.story.pictures import draw
 from tests.waiting import eventually
 from workers import chunk
-from workers.job import ChunkJob, ImageJob
 from workers.catalogue import shipped
+from workers.job import ChunkJob, ImageJob
 
 pytestmark = pytest.mark.slow
 
