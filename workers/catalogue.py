@@ -151,7 +151,7 @@ def lineup_of(
     catalogue = shipped() if catalogue is None else catalogue
     if not catalogue.knows(model) and _is_file(Path(model)):
         return lineup_of_file(Path(model))
-    return catalogue.lineup(model, scale or USUAL_SCALE, auto_tier)
+    return catalogue.lineup(model, USUAL_SCALE if scale is None else scale, auto_tier)
 
 
 def lineup_of_file(path: Path) -> Lineup:

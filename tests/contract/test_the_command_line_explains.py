@@ -77,6 +77,13 @@ def test_the_doctor_says_what_is_wrong_and_what_to_do(spotlift: Shell, tmp_path:
     assert "SPOTLIFT_OUTBOX" in done.stdout
 
 
+def test_the_doctor_says_which_files_a_model_is(spotlift: Shell):
+    [finding] = [
+        each for each in json.loads(spotlift("doctor", "--json").stdout)["findings"] if each["what"] == "model"
+    ]
+    assert finding["message"].startswith("auto-fast: fast-x2.keras")
+
+
 def test_the_doctor_hides_the_password_of_the_ledger(spotlift: Shell):
     ledger = "postgresql+psycopg://anna:sesame@127.0.0.1:9/spotlift"
     for form in ((), ("--json",)):
