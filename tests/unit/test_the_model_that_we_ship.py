@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from workers.catalogue import shipped
-from workers.model import Upscaler, load
+from workers.model import Upscaler, load, load_file
 from workers.training.score import score_folder
 
 BENCH = Path(__file__).parents[2].parent / "shared" / "data" / "bench"
@@ -24,6 +24,12 @@ def fast() -> Upscaler:
 def test_it_doubles_pictures_and_knows_itself(fast: Upscaler) -> None:
     assert (fast.name, fast.scale, fast.halo) == ("fast", 2, 9)
     assert len(fast.checksum) == 64
+
+
+def test_each_shipped_model_enlarges_as_its_name_says() -> None:
+    for model in shipped().models.values():
+        upscaler = load_file(model)
+        assert (upscaler.name, upscaler.scale) == (model.name, model.scale)
 
 
 def test_each_shipped_model_is_under_one_megabyte_and_without_code_of_its_own() -> None:
