@@ -108,7 +108,7 @@ class Catalogue:
             if not tiers:
                 raise NotShipped(f"No shipped model enlarges ×{scale}" + (f": {self.told()}." if self.models else "."))
             name = _AUTO_TIER + tiers[0]
-        if name.startswith(_AUTO_TIER):
+        if name.startswith(_AUTO_TIER) and not name.endswith(_FOR_JPEG):
             tier = name.removeprefix(_AUTO_TIER)
             return Lineup(name, self._model(tier, scale, name), self.models.get((tier + _FOR_JPEG, scale)))
         return Lineup(name, self._model(name, scale, name))

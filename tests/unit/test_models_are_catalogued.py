@@ -98,6 +98,7 @@ def test_auto_takes_another_tier_when_the_wished_one_is_not_shipped(
             r"There is no model 'fats' \(did you mean fast\?\)\. Shipped models: auto, tiny, fast, fast-jpeg, ",
         ),
         ("auto-fats", 2, r"There is no model 'auto-fats'"),
+        ("auto-fast-jpeg", 2, r"There is no model 'auto-fast-jpeg'"),
         ("tiny-jpeg", 2, r"There is no model 'tiny-jpeg'"),
         ("", 2, r"There is no model ''"),
         ("no\0name", 2, r"The path of a \.keras file works too\.$"),
