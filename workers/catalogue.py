@@ -7,6 +7,7 @@ for images that JPEG has compressed. A file that is added there can be wished fo
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -112,6 +113,14 @@ class Catalogue:
             tier = name.removeprefix(_AUTO_TIER)
             return Lineup(name, self._model(tier, scale, name), self.models.get((tier + _FOR_JPEG, scale)))
         return Lineup(name, self._model(name, scale, name))
+
+    def some_scale(self, name: str) -> int | None:
+        """A scale at which the name stands for something, ×2 if possible; None if there is none."""
+        for scale in (USUAL_SCALE, *sorted({scale for _, scale in self.models})):
+            with suppress(NotShipped):
+                self.lineup(name, scale)
+                return scale
+        return None
 
     def told(self) -> str:
         """What there is, for people: "tiny enlarges ×2 only; fast enlarges ×2, ×4"."""

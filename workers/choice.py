@@ -3,7 +3,7 @@
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from workers import colour
 from workers.catalogue import FAST, Catalogue, Lineup, ModelFile, NotShipped, file_checksum, lineup_of
@@ -72,6 +72,13 @@ def _loaded(model: ModelFile, checksum: str) -> Upscaler:  # noqa: ARG001 - so t
     return load_file(model)
 
 
-def upscaler_for(image: Path, among: colour.Upscaler | Upscalers) -> colour.Upscaler:
+class NamedUpscaler(colour.Upscaler, Protocol):
+    """One model, by whose name people are told what enlarged an image."""
+
+    @property
+    def name(self) -> str: ...
+
+
+def upscaler_for(image: Path, among: NamedUpscaler | Upscalers) -> NamedUpscaler:
     """The one model, or the one of several that fits the image in that file."""
     return among.upscaler_for(image) if isinstance(among, Upscalers) else among

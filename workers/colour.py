@@ -22,9 +22,6 @@ class Upscaler(Protocol):
     """What enlarging needs of a model; `workers.model.Upscaler` is one."""
 
     @property
-    def name(self) -> str: ...
-
-    @property
     def scale(self) -> int: ...
 
     @property

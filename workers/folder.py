@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workers.blame import blamed_on_the_image, rejected
-from workers.choice import Upscalers, upscaler_for
-from workers.enhance import Enhanced, Limits, Upscaler, enhance_file
+from workers.choice import NamedUpscaler, Upscalers, upscaler_for
+from workers.enhance import Enhanced, Limits, enhance_file
 from workers.naming import is_image_name, output_names
 from workers.rejects import Rejected, RejectReason
 
@@ -96,7 +96,9 @@ def prepare(out: Path) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(out))
 
 
-def enhance_all(todo: Sequence[Pair], upscaler: Upscaler | Upscalers, limits: Limits = Limits()) -> Iterator[Ended]:
+def enhance_all(
+    todo: Sequence[Pair], upscaler: NamedUpscaler | Upscalers, limits: Limits = Limits()
+) -> Iterator[Ended]:
     """Enhance one after the other, yielding each as it ends. Raises OSError for what is no single image's fault: a full
     or failing disk.
 
@@ -119,7 +121,7 @@ def enhance_all(todo: Sequence[Pair], upscaler: Upscaler | Upscalers, limits: Li
                 future.cancel()
 
 
-def _one(pair: Pair, among: Upscaler | Upscalers, limits: Limits) -> Ended:
+def _one(pair: Pair, among: NamedUpscaler | Upscalers, limits: Limits) -> Ended:
     if pair.rejected is not None:
         return Ended(pair, rejected=pair.rejected)
     try:

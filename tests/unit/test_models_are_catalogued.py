@@ -62,6 +62,12 @@ def test_auto_brings_the_variant_for_compressed_images_where_there_is_one(shippi
     assert files(catalogue.lineup("auto", 4, auto_tier="best")) == ["best-x4", "best-jpeg-x4"]
 
 
+def test_there_is_a_scale_for_whatever_is_shipped(shipping: Shipping):
+    catalogue = shipping("fast-x2", "fast-x4", "best-x4", "best-x3")
+    scales = {name: catalogue.some_scale(name) for name in ("auto", "fast", "best", "auto-best", "tiny", "x.keras")}
+    assert scales == {"auto": 2, "fast": 2, "best": 3, "auto-best": 3, "tiny": None, "x.keras": None}
+
+
 def test_auto_is_remembered_with_its_tier_and_found_again(shipping: Shipping):
     catalogue = shipping(*EVERYTHING)
     for tier in ("fast", "best"):

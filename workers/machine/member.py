@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from workers.catalogue import AUTO, BEST, FAST
+from workers.catalogue import AUTO, BEST, FAST, shipped
 from workers.machine.watchdog import End, Sign
 
 log = logging.getLogger("spotlift.machine")
@@ -60,7 +60,7 @@ def warm_up(model: str) -> None:
     from workers.runtime import tensorflow
 
     auto_tier = BEST if os.environ.get("CUDA_VISIBLE_DEVICES") else FAST
-    for upscaler in load_wished(model, auto_tier=auto_tier).all:
+    for upscaler in load_wished(model, shipped().some_scale(model), auto_tier=auto_tier).all:
         upscaler(np.zeros((1, 64, 64, 3), np.float32))
     if os.environ.get("CUDA_VISIBLE_DEVICES") and not tensorflow().config.list_physical_devices("GPU"):
         log.warning("TensorFlow finds no GPU here, whatever this machine costs; images are enlarged on the CPU")
