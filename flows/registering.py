@@ -14,6 +14,7 @@ from infra.records.tables import Batch, Image
 from infra.settings import Settings
 from infra.states import BatchState, ImageState, SourceKind
 from infra.storage import LocalStore, StorageError
+from workers.catalogue import Catalogue
 from workers.naming import is_image_name, output_names
 
 PIXELS_PER_BYTE = 2
@@ -43,7 +44,9 @@ def wish_of(arrival: Arrival, settings: Settings) -> Wish:
     return wish
 
 
-def register(ledger: Ledger, settings: Settings, batch: Batch, now: datetime) -> tuple[Batch, Survey]:
+def register(
+    ledger: Ledger, settings: Settings, batch: Batch, now: datetime, catalogue: Catalogue | None = None
+) -> tuple[Batch, Survey]:
     """Write down the images of a batch and its chunks. Repeatable; raises ArrivalError with what is wrong.
 
     In a later round, what lies in the inbox now counts: files that were added or replaced are taken in. A batch that
@@ -53,7 +56,7 @@ def register(ledger: Ledger, settings: Settings, batch: Batch, now: datetime) ->
         return batch, _survey_again(settings, batch)
     arrival = _arrival(settings, batch)
     wish = wish_of(arrival, settings)
-    lineup = lineup_of(wish, settings, batch.model)
+    lineup = lineup_of(wish, settings, batch.model, catalogue)
     folder = folder_of(batch, settings)
     if batch.kind is SourceKind.ZIP and (not folder.exists() or arrival.fingerprint != batch.fingerprint):
         arrivals.unpack(arrival.path, folder)

@@ -116,7 +116,7 @@ class Settings(BaseSettings):
     budget_per_day: Dollars | None = Field(None, description="US dollars that may be spent within 24 hours")
 
     # The work
-    model: str = Field("auto", description="model of batches that do not name one: auto, tiny, fast, best or a .keras file")
+    model: str = Field("auto", description="model of batches that name none: auto, tiny, fast, best or a .keras file")
     chunk_seconds: Seconds = Field(15.0, description="work in one chunk, the unit of dispatch")
     capacity_deadline: Seconds = Field(1500.0, description="seconds a batch waits for a machine before it gives up")
     image_deadline: Seconds = Field(600.0, description="seconds that one image may take at most")

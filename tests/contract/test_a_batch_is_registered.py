@@ -12,7 +12,7 @@ from infra.records import Batch, Ledger
 from infra.settings import Settings
 from infra.states import BatchState
 from tests.story.pictures import draw
-from workers.catalogue import shipped
+from workers.catalogue import Catalogue, shipped
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
@@ -35,15 +35,21 @@ def hand_in(settings: Settings, wish: str = "") -> None:
     (settings.inbox_folder / "holiday" / "batch.toml").write_text(wish)
 
 
-def register(ledger: Ledger, settings: Settings) -> Batch:
+def register(ledger: Ledger, settings: Settings, catalogue: Catalogue | None = None) -> Batch:
     """Take the batch if nobody has yet, and register it."""
     arrival = arrivals.find(settings.inbox_folder, "holiday")
     assert arrival is not None
     known = {"kind": arrival.kind, "source": arrival.source, "fingerprint": arrival.fingerprint}
     wish = registering.wish_of(arrival, settings)
     ledger.take(arrival.name, **vars(wish), **known, now=NOW)
-    batch, _ = registering.register(ledger, settings, ledger.batch("holiday"), NOW)
+    batch, _ = registering.register(ledger, settings, ledger.batch("holiday"), NOW, catalogue)
     return batch
+
+
+def begin_again(ledger: Ledger, batch: Batch) -> None:
+    ledger.ask_cancel(batch.id, NOW)
+    ledger.cancelled(batch.id, NOW)
+    ledger.retry(batch.id, NOW)
 
 
 def test_a_batch_without_a_wish_is_registered_with_the_tier_that_auto_comes_to(ledger: Ledger, settings: Settings):
@@ -53,17 +59,22 @@ def test_a_batch_without_a_wish_is_registered_with_the_tier_that_auto_comes_to(l
     assert batch.model_checksum == checksum_of(shipped().lineup("auto-fast"))
 
 
-def test_a_retry_keeps_the_tier_and_a_new_wish_replaces_it(ledger: Ledger, settings: Settings):
+def test_a_retry_keeps_the_tier_whatever_is_rented_by_then(ledger: Ledger, settings: Settings, tmp_path: Path):
+    for tier in ("fast", "best"):
+        (tmp_path / f"{tier}-x2.keras").write_text(tier)
+    catalogue = Catalogue.of(tmp_path)
     hand_in(settings)
-    first = register(ledger, settings)
-    ledger.ask_cancel(first.id, NOW)
-    ledger.cancelled(first.id, NOW)
-    ledger.retry(first.id, NOW)
-    again = register(ledger, settings)
+    first = register(ledger, settings, catalogue)
+    assert first.model == "auto-fast"
+    begin_again(ledger, first)
+    gpus = settings.model_copy(update={"cloud": "google"})
+    again = register(ledger, gpus, catalogue)
     assert (again.round, again.model, again.model_checksum) == (2, first.model, first.model_checksum)
-    ledger.ask_cancel(first.id, NOW)
-    ledger.cancelled(first.id, NOW)
-    ledger.retry(first.id, NOW)
+
+
+def test_a_retry_takes_a_wish_that_has_changed(ledger: Ledger, settings: Settings):
+    hand_in(settings)
+    begin_again(ledger, register(ledger, settings))
     hand_in(settings, 'model = "fast"')
     assert register(ledger, settings).model == "fast"
 
