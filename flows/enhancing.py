@@ -17,7 +17,8 @@ from typing import Any
 from distributed import Client
 from pydantic import TypeAdapter
 
-from flows.registering import model_key, work_key
+from flows.models import is_somebodys_own, model_key
+from flows.registering import work_key
 from infra.pool import dispatch, ends, inert
 from infra.pool.certificates import Certificate
 from infra.records import BatchStopped, Fenced, ImageOutcome, Ledger
@@ -27,7 +28,7 @@ from infra.states import AttemptEnd, LifeState, MachineEnd
 from infra.storage.shelf import Shelf
 from workers import chunk as machine_side
 from workers.job import ChunkJob, ChunkResult, ImageJob
-from workers.model import ModelError, shipped
+from workers.model import ModelError
 from workers.rejects import RejectReason
 
 DEADLY = 3
@@ -257,7 +258,7 @@ class Enhancing:
             batch=self.batch.name,
             attempt=attempt,
             topic=self.topic,
-            model=self.batch.model if self.batch.model in shipped() else model_key(self.batch.model_checksum),
+            model=model_key(self.batch.model_checksum) if is_somebodys_own(self.batch.model) else self.batch.model,
             model_name=self.batch.model,
             model_checksum=self.batch.model_checksum,
             scale=self.batch.scale,

@@ -1,19 +1,20 @@
 """What a batch consists of: opened, surveyed, named and cut into chunks, before any machine touches it."""
 
-import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from flows.models import checksum_of, is_somebodys_own, lineup_of, model_key
 from infra import arrivals
-from infra.arrivals import Arrival, ArrivalError, ArrivalReason, Survey, Wish, WishError
+from infra.arrivals import Arrival, ArrivalError, ArrivalReason, Survey, Wish
 from infra.pool.chunks import cut
 from infra.records import Ledger, NewImage
 from infra.records.tables import Batch, Image
 from infra.settings import Settings
 from infra.states import BatchState, ImageState, SourceKind
 from infra.storage import LocalStore, StorageError
-from workers.model import shipped
+from workers.catalogue import Catalogue
 from workers.naming import is_image_name, output_names
 
 PIXELS_PER_BYTE = 2
@@ -39,11 +40,13 @@ def wish_of(arrival: Arrival, settings: Settings) -> Wish:
     arrival.check()
     find = arrivals.find_wish if arrival.kind is SourceKind.FOLDER else arrivals.find_wish_in_zip
     wish = arrivals.read_wish(*find(arrival.path), Wish(model=settings.model))
-    model_checksum(wish.model, wish.scale)
+    checksum_of(lineup_of(wish, settings))
     return wish
 
 
-def register(ledger: Ledger, settings: Settings, batch: Batch, now: datetime) -> tuple[Batch, Survey]:
+def register(
+    ledger: Ledger, settings: Settings, batch: Batch, now: datetime, catalogue: Catalogue | None = None
+) -> tuple[Batch, Survey]:
     """Write down the images of a batch and its chunks. Repeatable; raises ArrivalError with what is wrong.
 
     In a later round, what lies in the inbox now counts: files that were added or replaced are taken in. A batch that
@@ -53,6 +56,7 @@ def register(ledger: Ledger, settings: Settings, batch: Batch, now: datetime) ->
         return batch, _survey_again(settings, batch)
     arrival = _arrival(settings, batch)
     wish = wish_of(arrival, settings)
+    lineup = lineup_of(wish, settings, batch.model, catalogue)
     folder = folder_of(batch, settings)
     if batch.kind is SourceKind.ZIP and (not folder.exists() or arrival.fingerprint != batch.fingerprint):
         arrivals.unpack(arrival.path, folder)
@@ -60,15 +64,17 @@ def register(ledger: Ledger, settings: Settings, batch: Batch, now: datetime) ->
     known = {image.name: image for image in ledger.images(batch.id)}
     if not known and batch.round == 1:  # in a later round what is there is its own: a report that says it was stopped
         _check_outbox(settings, batch)
+    wish = replace(wish, model=lineup.name)
     batch = ledger.revise(batch.id, fingerprint=arrival.fingerprint, **vars(wish), now=now)
     images = _images(survey, known, batch.output_format)
     todo = [(image.name, _pixels(image)) for image in images if not _is_done(known.get(image.name))]
     life = ledger.current_life()
     gpus = 1 if life is None else life.details.get("machines", settings.machines) * life.details.get("gpus", 1)
-    chunks = cut(todo, ledger.speed(batch.model), settings.chunk_seconds, settings.machines, gpus)
-    checksum = model_checksum(batch.model, batch.scale)
-    if batch.model not in shipped():
-        LocalStore(settings.work_folder).upload(model_file(batch.model), model_key(checksum))
+    speed = ledger.speed(batch.model, batch.scale)
+    chunks = cut(todo, speed, settings.chunk_seconds, settings.machines, gpus)
+    checksum = checksum_of(lineup)
+    if is_somebodys_own(batch.model):
+        LocalStore(settings.work_folder).upload(lineup.plain.path, model_key(checksum))
     return ledger.register(batch.id, images, chunks, now, model_checksum=checksum), survey
 
 
@@ -88,39 +94,6 @@ def came_later(ledger: Ledger, settings: Settings, batch: Batch) -> str:
         return ""
     names = ", ".join(later[:LATER]) + (", …" if len(later) > LATER else "")
     return f"{len(later)} images came too late for this round ({names}): `spotlift retry {batch.name}` takes them in."
-
-
-def model_file(model: str) -> Path:
-    """The file of a model: a shipped name, or the path of a .keras file. Raises WishError."""
-    known = shipped()
-    if model in known:
-        return known[model]
-    try:
-        path = Path(model).expanduser()
-        if path.suffix != ".keras":
-            known_names = " or ".join(known)
-            raise WishError(f"model = {model[:100]!r} does not exist: use {known_names}, or the path of a .keras file.")
-        if not path.is_file():
-            raise WishError(f"model = {model[:100]!r}: there is no such file.")
-    except (OSError, RuntimeError, ValueError) as error:
-        raise WishError(f"model = {model[:100]!r} cannot be the path of a file: {error}.") from error
-    return path
-
-
-def model_checksum(model: str, scale: int) -> str:
-    """The sha256 of the model file. Raises WishError when there is no such model, or none of that scale."""
-    path = model_file(model)
-    if model in shipped() and scale != 2:
-        raise WishError(f"model {model!r} enlarges ×2 only, and the batch wants scale = {scale}.")
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise WishError(f"model = {model!r} cannot be read: {error.strerror}.") from error
-
-
-def model_key(checksum: str) -> str:
-    """Where a model that is not shipped lies in the work store, for the machines to fetch."""
-    return f"models/{checksum}.keras"
 
 
 def _survey_again(settings: Settings, batch: Batch) -> Survey:

@@ -36,6 +36,8 @@ _LOCAL_PROJECT = "spotlift-local"
 _LOCALHOST = "127.0.0.1"
 _LOCAL_POOL = "spotlift"
 _ZONE = re.compile(r"[a-z]+-[a-z]+[0-9]+-[a-z]")
+_WITH_GPUS = re.compile(r"[ag][0-9]")
+"""Machine types that bring GPUs of their own: the families A and G of Compute Engine."""
 _LABEL = r"^[a-z][-_a-z0-9]{0,62}$"
 _ZONES = "us-central1-a,us-central1-b,us-east1-b,us-east4-a,us-west1-a"
 """Zones with L4 GPUs in four regions; those that do not offer the machine type are passed over."""
@@ -114,7 +116,7 @@ class Settings(BaseSettings):
     budget_per_day: Dollars | None = Field(None, description="US dollars that may be spent within 24 hours")
 
     # The work
-    model: str = Field("fast", description="model of batches that do not name one: a shipped name or a .keras file")
+    model: str = Field("auto", description="model of batches that name none: auto, tiny, fast, best or a .keras file")
     chunk_seconds: Seconds = Field(15.0, description="work in one chunk, the unit of dispatch")
     capacity_deadline: Seconds = Field(1500.0, description="seconds a batch waits for a machine before it gives up")
     image_deadline: Seconds = Field(600.0, description="seconds that one image may take at most")
@@ -214,6 +216,11 @@ class Settings(BaseSettings):
         """The container image that a machine runs."""
         registry = f"us-central1-docker.pkg.dev/{self.project}/spotlift"
         return self.worker_image or f"{registry}/worker:{version('spotlift')}"
+
+    @property
+    def rents_gpus(self) -> bool:
+        """Whether images are enlarged by rented GPUs. Emulated machines have none, whatever their type says."""
+        return self.cloud == "google" and (self.gpu is not None or _WITH_GPUS.match(self.machine_type) is not None)
 
     @property
     def threads(self) -> int:

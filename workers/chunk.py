@@ -2,12 +2,11 @@
 
 A chunk may be sent twice, to the same machine or to another (a preemption, a lost answer, two copies running at
 the same time). So every step may be repeated: an image with a receipt is not touched again, and the first result
-that has a receipt stays. A receipt counts only for the target and the model that it names, and only while the result
-that it tells of is there.
+that has a receipt stays. A receipt counts only for the target and a model of the batch, and only while the result that
+it tells of is there.
 """
 
 import dataclasses
-import functools
 import json
 import logging
 import tempfile
@@ -19,9 +18,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from workers.blame import NO_PERMISSION, NO_PLACE, blamed_on_the_image
+from workers.catalogue import SUFFIX, Catalogue, NotShipped, common_checksum, lineup_of, lineup_of_file
+from workers.choice import Upscalers, load_lineup
 from workers.enhance import Enhanced, enhance_file
 from workers.job import ChunkJob, ChunkResult, Files, ImageJob, Outcome
-from workers.model import ModelError, Upscaler, load, shipped
+from workers.model import ModelError, Upscaler
 from workers.rejects import Rejected, RejectReason
 
 log = logging.getLogger(__name__)
@@ -58,39 +59,44 @@ def run(job: ChunkJob) -> dict[str, Any]:
 
 
 def work_off(
-    job: ChunkJob, machine: str, tell: Callable[[dict[str, Any]], None], wanted: Callable[[], bool] = lambda: True
+    job: ChunkJob,
+    machine: str,
+    tell: Callable[[dict[str, Any]], None],
+    wanted: Callable[[], bool] = lambda: True,
+    catalogue: Catalogue | None = None,
 ) -> ChunkResult:
-    """Work off the chunk on `machine`, as long as it is wanted and the machine stays.
+    """Work off the chunk on `machine`, as long as it is wanted and the machine stays; None: the shipped catalogue.
 
     `tell` hears `{"begun": id}` and `{"outcome": {…}}` of each image. What a machine that is about to go has not begun
     it hands back untouched.
     """
     if leaving.is_set():
         return ChunkResult((), left=tuple(image.image_id for image in job.images))
-    upscaler = model_of(job.model, job.model_checksum, job.work)
-    if upscaler.scale != job.scale:
-        raise WrongModel(f"the model {job.model_name!r} enlarges ×{upscaler.scale}, but the batch wants ×{job.scale}")
+    models = models_of(job, catalogue)
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="spotlift-") as folder:
         for position, image in enumerate(job.images):
             if leaving.is_set() or not wanted():
                 return ChunkResult(tuple(outcomes), left=tuple(i.image_id for i in job.images[position:]))
             tell({"begun": image.image_id})
-            outcome = _noted(image, job, upscaler) or _work_off_image(image, job, upscaler, machine, Path(folder))
+            outcome = _noted(image, job, models) or _work_off_image(image, job, models, machine, Path(folder))
             outcomes.append(outcome)
             tell({"outcome": dataclasses.asdict(outcome)})
     return ChunkResult(tuple(outcomes))
 
 
-def _work_off_image(image: ImageJob, job: ChunkJob, upscaler: Upscaler, machine: str, folder: Path) -> Outcome:
+def _work_off_image(image: ImageJob, job: ChunkJob, models: Upscalers, machine: str, folder: Path) -> Outcome:
     began = time.monotonic()
+    upscaler = models.plain
     outcome = Outcome(image.image_id, done=False, machine=machine, model=job.model_name)
     result = folder / f"{image.image_id}{Path(image.target).suffix}"
     preview = folder / str(image.image_id) if image.preview else None
     try:
         source = _at_hand(job.inputs, image.source, folder)
+        upscaler = models.upscaler_for(source)
+        outcome = dataclasses.replace(outcome, model=_name_of(upscaler, job))
         enhanced = enhance_file(source, result, upscaler, preview=preview)
-        if (first := _publish(enhanced, result, image, job, upscaler)) is not None:
+        if (first := _publish(enhanced, result, image, job, models)) is not None:
             return first
         outcome = _done(outcome, enhanced)
         _keep_preview(preview, image, job.work)
@@ -128,12 +134,12 @@ def _at_hand(files: Files, key: str, folder: Path) -> Path:
         ) from missing
 
 
-def _publish(enhanced: Enhanced, result: Path, image: ImageJob, job: ChunkJob, upscaler: Upscaler) -> Outcome | None:
+def _publish(enhanced: Enhanced, result: Path, image: ImageJob, job: ChunkJob, models: Upscalers) -> Outcome | None:
     """Make the result visible, or return the outcome of another copy of this chunk that has finished it first."""
     with _blamed_on_the_name(image, job.outputs):
         if job.outputs.publish(result, image.target) or job.outputs.checksum(image.target) == enhanced.sha256:
             return None
-        if (first := _noted(image, job, upscaler)) is not None and first.done:
+        if (first := _noted(image, job, models)) is not None and first.done:
             return first
         # Nobody vouches for what is there: it was made from an older image or by another model, or is not ours.
         job.outputs.publish(result, image.target, replace=True)
@@ -178,29 +184,30 @@ def _keep_preview(preview: Path | None, image: ImageJob, work: Files) -> None:
             work.put(f"{image.preview}.{side}.jpg", picture.read_bytes())
 
 
-def _subject(image: ImageJob, upscaler: Upscaler) -> dict[str, str]:
-    """What a receipt is about. A note on anything else says nothing of this image."""
-    return {"source": image.source, "target": image.target, "model_checksum": upscaler.checksum}
-
-
 def _note(outcome: Outcome, image: ImageJob, work: Files, upscaler: Upscaler) -> None:
-    note = {**_subject(image, upscaler), "outcome": dataclasses.asdict(outcome)}
-    work.put(image.receipt, json.dumps(note).encode())
+    subject = {"source": image.source, "target": image.target, "model_checksum": upscaler.checksum}
+    work.put(image.receipt, json.dumps({**subject, "outcome": dataclasses.asdict(outcome)}).encode())
 
 
-def _noted(image: ImageJob, job: ChunkJob, upscaler: Upscaler) -> Outcome | None:
-    """The outcome that an earlier attempt, or another copy of this one, noted; None unless it fits and still holds."""
+def _noted(image: ImageJob, job: ChunkJob, models: Upscalers) -> Outcome | None:
+    """The outcome that an earlier attempt, or another copy of this one, noted; None unless it fits and still holds.
+
+    A note on anything else says nothing of this image. Which of the models it was for only the image itself could
+    tell, which may not be at hand; it was the same then as it would be now.
+    """
     note = job.work.read_if_there(image.receipt)
     if note is None:
         return None
     try:
         told = json.loads(note)
-        fields = told.pop("outcome")
+        subject = told["source"], told["target"]
+        checksum, fields = told["model_checksum"], told["outcome"]
         outcome = Outcome(**{**fields, "notes": tuple(fields["notes"])})
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         log.warning("receipt %s cannot be read (%s); the image is done again", image.receipt, error)
         return None
-    if told != _subject(image, upscaler) or outcome.image_id != image.image_id:
+    fits = subject == (image.source, image.target) and checksum in models.checksums
+    if not fits or outcome.image_id != image.image_id:
         log.warning("receipt %s is about something else; the image is done again", image.receipt)
         return None
     if outcome.done and job.outputs.checksum(image.target) != outcome.sha256:
@@ -209,20 +216,36 @@ def _noted(image: ImageJob, job: ChunkJob, upscaler: Upscaler) -> Outcome | None
     return outcome
 
 
-@functools.lru_cache(maxsize=2)
-def _loaded(path: str) -> Upscaler:
-    return load(path)
+def models_of(job: ChunkJob, catalogue: Catalogue | None = None) -> Upscalers:
+    """The models for a chunk, loaded: shipped ones, or one fetched from the store by its key.
 
-
-def model_of(model: str, checksum: str, work: Files | None = None) -> Upscaler:
-    """The model, loaded once per process; from the shipped ones, or fetched from the store by its key."""
-    upscaler = _loaded(model if model in shipped() or work is None else str(_fetched(model, work)))
-    if checksum and upscaler.checksum != checksum:
+    Raises WrongModel when this machine has others than the batch was registered with, or the scale is another.
+    """
+    try:
+        if _is_key(job.model):
+            lineup = lineup_of_file(_fetched(job.model, job.work))
+        else:
+            lineup = lineup_of(job.model, job.scale, catalogue)
+    except NotShipped as error:
+        raise WrongModel(f"this machine cannot work off the batch. {error}") from error
+    models = load_lineup(lineup)
+    if (checksum := common_checksum(models.checksums)) != job.model_checksum:
         raise WrongModel(
-            f"this machine has model {model!r} with checksum {upscaler.checksum[:12]}, "
-            f"but the batch was registered with {checksum[:12]}: machine and controller need the same version"
+            f"this machine has model {job.model!r} with checksum {checksum[:12]}, "
+            f"but the batch was registered with {job.model_checksum[:12]}: machine and controller need the same version"
         )
-    return upscaler
+    if (scale := models.plain.scale) != job.scale:
+        raise WrongModel(f"the model {job.model_name!r} enlarges ×{scale}, but the batch wants ×{job.scale}")
+    return models
+
+
+def _name_of(upscaler: Upscaler, job: ChunkJob) -> str:
+    """What people call the model of an image; a file that somebody brought has the name under which they know it."""
+    return job.model_name if _is_key(job.model) else upscaler.name
+
+
+def _is_key(model: str) -> bool:
+    return model.endswith(SUFFIX)
 
 
 def _fetched(key: str, work: Files) -> Path:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workers.blame import blamed_on_the_image, rejected
-from workers.enhance import Enhanced, Limits, Upscaler, enhance_file
+from workers.choice import NamedUpscaler, Upscalers, upscaler_for
+from workers.enhance import Enhanced, Limits, enhance_file
 from workers.naming import is_image_name, output_names
 from workers.rejects import Rejected, RejectReason
 
@@ -46,6 +47,8 @@ class Ended:
     pair: Pair
     enhanced: Enhanced | None = None
     rejected: Rejected | None = None
+    model: str = ""
+    """The name of the model that enlarged it."""
 
 
 def pairs(source: Path, out: Path, output_format: str | None = None) -> list[Pair]:
@@ -93,7 +96,9 @@ def prepare(out: Path) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(out))
 
 
-def enhance_all(todo: Sequence[Pair], upscaler: Upscaler, limits: Limits = Limits()) -> Iterator[Ended]:
+def enhance_all(
+    todo: Sequence[Pair], upscaler: NamedUpscaler | Upscalers, limits: Limits = Limits()
+) -> Iterator[Ended]:
     """Enhance one after the other, yielding each as it ends. Raises OSError for what is no single image's fault: a full
     or failing disk.
 
@@ -116,7 +121,7 @@ def enhance_all(todo: Sequence[Pair], upscaler: Upscaler, limits: Limits = Limit
                 future.cancel()
 
 
-def _one(pair: Pair, upscaler: Upscaler, limits: Limits) -> Ended:
+def _one(pair: Pair, among: NamedUpscaler | Upscalers, limits: Limits) -> Ended:
     if pair.rejected is not None:
         return Ended(pair, rejected=pair.rejected)
     try:
@@ -124,7 +129,9 @@ def _one(pair: Pair, upscaler: Upscaler, limits: Limits) -> Ended:
             pair.target.parent.mkdir(parents=True, exist_ok=True)
             if pair.target.is_dir():  # told before the work, not after it
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(pair.target))
-            return Ended(pair, enhanced=enhance_file(pair.source, pair.target, upscaler, limits))
+            upscaler = upscaler_for(pair.source, among)
+            done = enhance_file(pair.source, pair.target, upscaler, limits)
+            return Ended(pair, enhanced=done, model=upscaler.name)
     except Rejected as reject:
         return Ended(pair, rejected=reject)
     except OSError:

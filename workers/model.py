@@ -1,9 +1,8 @@
 """Turns a .keras file into something that enlarges pictures, and says plainly why when it cannot."""
 
-import hashlib
 import json
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workers import probe, runtime
+from workers.catalogue import Catalogue, ModelFile, NotShipped, file_checksum, lineup_of
 
 Pictures = npt.NDArray[np.float32]
 
@@ -128,30 +128,32 @@ class Upscaler:
         return best if unlikeness[assumed] > 0.05 > 2 * unlikeness[best] else assumed
 
 
-def shipped() -> Mapping[str, Path]:
-    """The models that travel with this package, by the name that a user gives."""
-    return {"fast": Path(__file__).parent / "weights" / "fast-x2.keras"}
-
-
-def load(model: str) -> Upscaler:
+def load(model: str, scale: int | None = None, catalogue: Catalogue | None = None) -> Upscaler:
     """Load a shipped model by its name, or any other by the path of its .keras file.
 
-    The first call imports TensorFlow, which takes seconds. Raises ModelError with what is wrong and what to
-    do.
+    `scale` None: ×2 for a shipped model; for a file, what it is made for. For a name that stands for several models
+    it is the one for images that are not compressed. The first call imports TensorFlow, which takes seconds. Raises
+    ModelError with what is wrong and what to do.
     """
-    path = shipped().get(model, Path(model))
     try:
-        there = path.is_file()
-    except (OSError, ValueError):  # a name that no file can have, or a folder that may not be looked into
-        there = False
-    if not there:
-        raise ModelError(
-            f"There is no model '{model}'. Shipped models: {', '.join(shipped())}. The path of a .keras file works too."
-        )
-    _check_ingredients(path)
-    name = model if model in shipped() else path.stem
-    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Upscaler(name, checksum, _deserialised(path))
+        file = lineup_of(model, scale, catalogue).plain
+    except NotShipped as error:
+        raise ModelError(str(error)) from error
+    upscaler = load_file(file)
+    check_scale(upscaler, scale)
+    return upscaler
+
+
+def load_file(file: ModelFile) -> Upscaler:
+    """Load a model of which it is known where it lies. Raises ModelError."""
+    _check_ingredients(file.path)
+    return Upscaler(file.name, file_checksum(file), _deserialised(file.path))
+
+
+def check_scale(upscaler: Upscaler, scale: int | None) -> None:
+    """Raises ModelError when somebody wishes for another scale than the model is made for."""
+    if scale not in (None, upscaler.scale):
+        raise ModelError(f"The model {upscaler.name} enlarges ×{upscaler.scale} only, not ×{scale}.")
 
 
 def _check_ingredients(path: Path) -> None:

@@ -14,14 +14,15 @@ from flows.cli.showing import print_end
 from flows.cli.stacked import ledger_of, settings_of, unless_up
 from flows.cli.talk import StateOption, UserError, err, expanded, out, plain
 from flows.cli.watching import watch
-from flows.registering import model_checksum, to_do
+from flows.models import checksum_of, lineup_of
+from flows.registering import to_do
 from infra import stack
 from infra.arrivals import Wish, check_wish, find_wish, find_wish_in_zip, hand_in, read_wish
 from infra.arrivals.names import is_zip_name
 from infra.records import Batch, Ledger
 from infra.settings import Settings
 from infra.states import OPEN_BATCHES, BatchState
-from workers.model import shipped
+from workers.catalogue import MODELS, shipped
 
 BatchArgument = Annotated[str, typer.Argument(help="Name of the batch, as `spotlift status` shows it.")]
 
@@ -36,7 +37,7 @@ def add_to(app: typer.Typer) -> None:
 def submit(
     source: Annotated[Path, typer.Argument(help="Folder, zip or single image.")],
     name: Annotated[str | None, typer.Option(help="Name of the batch. [default: that of SOURCE]")] = None,
-    model: Annotated[str | None, typer.Option(help="A shipped model, or a .keras file. [default: fast]")] = None,
+    model: Annotated[str | None, typer.Option(help=f"{MODELS} [default: auto]")] = None,
     output_format: Annotated[
         str | None, typer.Option("--format", help="png, jpeg, webp, tiff, bmp, gif. [default: as is]")
     ] = None,
@@ -201,7 +202,7 @@ def _is_copy(target: Path, file: Path) -> bool:
 
 def _findable(model: str | None) -> str | None:
     """The model such that the watcher finds it, which has another current folder."""
-    if model is None or model in shipped():
+    if model is None or shipped().knows(model):
         return model
     path = expanded(Path(model))
     return str(path.absolute()) if path.exists() else model
@@ -220,7 +221,7 @@ def _wish(settings: Settings, source: Path, options: Mapping[str, Any]) -> Wish 
     elif source.is_file() and is_zip_name(source.name):
         base = read_wish(*find_wish_in_zip(source), base)
     wish = check_wish(options, "the options of submit", base)
-    model_checksum(wish.model, wish.scale)
+    checksum_of(lineup_of(wish, settings))
     return wish
 
 

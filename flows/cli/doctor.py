@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Literal
 
 import typer
@@ -16,14 +15,15 @@ from rich.table import Table
 from flows.cli.finding import Finding
 from flows.cli.stacked import has_ledger
 from flows.cli.talk import JsonOption, StateOption, out, plain, print_json
+from flows.models import lineup_of
 from infra import arrivals, stack
+from infra.arrivals import Wish, WishError
 from infra.brought_up import changed
 from infra.machines.prices import PricesError, read_prices
 from infra.pool.certificates import LONGEST_LIFE
 from infra.processes import marked
 from infra.records import Ledger, LedgerError
 from infra.settings import Settings, read_settings
-from workers.model import shipped
 
 FREE_BYTES = 2 << 30
 """Free disk below which a batch may fail half-way."""
@@ -123,15 +123,14 @@ def _prices(settings: Settings) -> Iterator[Finding]:
 
 
 def _model(settings: Settings) -> Iterator[Finding]:
-    path = shipped().get(settings.model, Path(settings.model))
-    if path.is_file() and path.suffix == ".keras":
-        yield Finding("model", "ok", f"{settings.model} ({path.stat().st_size / 1024:.0f} KiB)")
-    else:
-        yield Finding(
-            "model",
-            "wrong",
-            f"{settings.model!r} does not exist: use {' or '.join(shipped())}, or a .keras file",
-        )
+    try:
+        lineup = lineup_of(Wish(model=settings.model), settings)
+        size = sum(model.path.stat().st_size for model in lineup.files) / 1024
+    except (WishError, OSError) as error:
+        yield Finding("model", "wrong", str(error))
+        return
+    files = " and ".join(model.path.name for model in lineup.files)
+    yield Finding("model", "ok", f"{lineup.name}: {files} ({size:.0f} KiB)")
 
 
 def _ledger(settings: Settings) -> Iterator[Finding]:

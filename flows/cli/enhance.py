@@ -1,6 +1,7 @@
 """`spotlift enhance`: images here and now, in this process; no server, no ledger."""
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from rich.progress import (
 
 from flows.cli.talk import JsonOption, UserError, err, out, print_json
 from flows.spans import clock
+from workers.catalogue import AUTO, MODELS
 
 A_LINE_EVERY = 10.0
 """Seconds between two lines in a pipe."""
@@ -30,7 +32,10 @@ def add_to(app: typer.Typer) -> None:
 def enhance(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="An image, or a folder with images at any depth.")],
     to: Annotated[Path, typer.Argument(metavar="OUT", help="A folder; for one image also a file name.")],
-    model: Annotated[str, typer.Option(help="A shipped model, or the path of a .keras file.")] = "fast",
+    model: Annotated[str, typer.Option(help=MODELS)] = AUTO,
+    scale: Annotated[
+        int | None, typer.Option(help="How many times larger. [default: 2, or what a .keras file is made for]")
+    ] = None,
     output_format: Annotated[
         str | None, typer.Option("--format", help="png, jpeg, webp, tiff, bmp, gif. [default: as is]")
     ] = None,
@@ -47,9 +52,9 @@ def enhance(
     tally = Tally(total=len(left), skipped=len(todo) - len(left), bytes_total=sum(pair.bytes for pair in left))
     if left:
         # Without anything to enhance there is no need to wait for a model.
-        upscaler = _load(model) if any(pair.rejected is None for pair in left) else None
+        models = _load(model, scale) if any(pair.rejected is None for pair in left) else None
         _prepare(folder)
-        _work_off(left, upscaler, tally, quiet=as_json)
+        _work_off(left, models, tally, quiet=as_json)
     if as_json:
         print_json(tally.as_dict())
     else:
@@ -70,6 +75,8 @@ class Tally:
     megapixels: float = 0.0
     rejected: list[dict[str, str]] = field(default_factory=list)
     notes: list[dict[str, Any]] = field(default_factory=list)
+    models: Counter[str] = field(default_factory=Counter)
+    """How many images each model has enlarged."""
 
     def add(self, ended: Any) -> None:
         self.bytes_done += ended.pair.bytes
@@ -78,6 +85,7 @@ class Tally:
             self.rejected.append({"name": ended.pair.name, "reason": reason, "message": message})
             return
         self.done += 1
+        self.models[ended.model] += 1
         self.megapixels += ended.enhanced.out_width * ended.enhanced.out_height / 1e6
         if ended.enhanced.notes:
             self.notes.append({"name": ended.pair.name, "notes": list(ended.enhanced.notes)})
@@ -101,6 +109,7 @@ class Tally:
             "skipped": self.skipped,
             "rejected": self.rejected,
             "notes": self.notes,
+            "models": dict(self.models),
             "seconds": round(self.seconds, 3),
             "output_megapixels": round(self.megapixels, 3),
         }
@@ -142,17 +151,18 @@ def _prepare(folder: Path) -> None:
         raise UserError(f"{folder} cannot be written into: {error.strerror}; choose another OUT") from error
 
 
-def _load(model: str) -> Any:
-    from workers.model import ModelError, load
+def _load(model: str, scale: int | None) -> Any:
+    from workers.choice import load_wished
+    from workers.model import ModelError
 
     with err.status("loading the model"):
         try:
-            return load(model)
+            return load_wished(model, scale)
         except ModelError as error:
             raise UserError(str(error)) from error
 
 
-def _work_off(todo: list[Any], upscaler: Any, tally: Tally, *, quiet: bool) -> None:
+def _work_off(todo: list[Any], models: Any, tally: Tally, *, quiet: bool) -> None:
     from workers.folder import enhance_all
 
     tally.began = time.monotonic()
@@ -167,7 +177,7 @@ def _work_off(todo: list[Any], upscaler: Any, tally: Tally, *, quiet: bool) -> N
     with Progress(*columns, console=err, transient=True, disable=quiet or not err.is_terminal) as bar:
         task = bar.add_task("", total=len(todo), speed="")
         try:
-            for ended in enhance_all(todo, upscaler):
+            for ended in enhance_all(todo, models):
                 tally.add(ended)
                 bar.update(task, advance=1, speed=tally.speed)
                 if not (quiet or err.is_terminal) and time.monotonic() - said > A_LINE_EVERY:
@@ -184,6 +194,8 @@ def _print(tally: Tally, to: Path) -> None:
         out.print(f"{tally.skipped} skipped: their results are there and not older (--overwrite does them again)")
     if tally.done:
         out.print(f"[green]{tally.done} enhanced[/green] in {tally.seconds:.1f} s ({tally.speed} of output), in {to}")
+    if len(tally.models) > 1:
+        out.print("models  " + ", ".join(f"{name}: {count}" for name, count in sorted(tally.models.items())))
     for note in tally.notes:
         out.print(f"{note['name']}: {' '.join(note['notes'])}", markup=False)
     if tally.rejected:

@@ -22,7 +22,7 @@ _MAX_TEXT = {"model": 500, "note": 2000}  # characters
 class Wish:
     """What a batch asks for."""
 
-    model: str = "fast"  # a shipped name, or the path of a .keras file
+    model: str = "auto"  # a shipped name, or the path of a .keras file
     scale: int = 2
     output_format: str | None = None  # one of FORMATS; None keeps each image's own
     tonight: bool = False  # remembered; there is no night run yet
@@ -61,7 +61,7 @@ def _parse(content: bytes, where: str) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise WishError(f"{where} is not UTF-8 text; save it again as UTF-8.") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise WishError(f'{where} is not valid TOML: {error}. A line looks like: model = "fast"') from None
+        raise WishError(f'{where} is not valid TOML: {error}. A line looks like: model = "auto"') from None
 
 
 def _checked(key: str, value: Any, where: str) -> Any:
@@ -81,7 +81,7 @@ def _checked(key: str, value: Any, where: str) -> Any:
 def _text(longest: int, empty: bool) -> Callable[[Any], str]:
     def check(value: Any) -> str:
         if not isinstance(value, str):
-            raise ValueError('is no text; write it in quotes, such as "fast"')
+            raise ValueError('is no text; write it in quotes, such as "auto"')
         if not (value.strip() or empty):
             raise ValueError("is empty; leave the line out to get the default")
         if len(value) > longest:

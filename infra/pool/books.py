@@ -17,9 +17,10 @@ from infra.states import NEVER_CAME
 def work_of(ledger: Ledger) -> Work:
     """What the open batches need, in seconds of one GPU at the measured speed of each one's model."""
     waiting = ledger.waiting_work()
-    speeds = {model: ledger.speed(model) or FIRST_GUESS for model in {work.model for work in waiting if work.pixels}}
+    kinds = {(work.model, work.scale) for work in waiting if work.pixels}
+    speeds = {(model, scale): ledger.speed(model, scale) or FIRST_GUESS for model, scale in kinds}
     return Work(
-        seconds=sum(work.pixels / speeds[work.model] for work in waiting if work.pixels),
+        seconds=sum(work.pixels / speeds[work.model, work.scale] for work in waiting if work.pixels),
         chunks=sum(work.chunks for work in waiting),
         unread=sum(work.unread for work in waiting),
         asked_at=max((work.asked_at for work in waiting), default=None),

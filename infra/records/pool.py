@@ -289,7 +289,7 @@ class MachineVerbs(Verbs):
         with self._database.reading() as session:
             return [
                 WaitingWork(
-                    batch.name, batch.model, int(count or 0), int(pixels or 0), batch.state is _UNREAD,
+                    batch.name, batch.model, batch.scale, int(count or 0), int(pixels or 0), batch.state is _UNREAD,
                     retried_at or batch.arrived_at, retried_at,
                 )
                 for batch, count, pixels, retried_at in session.execute(query)

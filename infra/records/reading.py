@@ -109,19 +109,37 @@ class ReadingVerbs(Verbs):
             pixels_this_round=int(settled.pixels or 0),
         )
 
-    def speed(self, model: str, last: int = 1000) -> float | None:
-        """Input pixels per second of machine time, over the `last` images of the model; None if none."""
-        recent = (
-            select(_PIXELS.label("pixels"), col(Image.seconds).label("seconds"))
-            .where(col(Image.model) == model, col(Image.state) == ImageState.DONE, col(Image.seconds) > 0)
-            .where(col(Image.width).is_not(None))
-            .order_by(col(Image.finished_at).desc())
-            .limit(last)
-            .subquery()
-        )
+    def speed(self, model: str, scale: int | None = None, last: int = 1000) -> float | None:
+        """Input pixels per second of machine time, over the latest images of the model; None if none.
+
+        `model` is as a batch has it. With a `scale`, those of the last `last` images of each model count that were made
+        so many times larger.
+        """
+        pixels = seconds = 0.0
         with self._database.reading() as session:
-            pixels, seconds = session.execute(select(func.sum(recent.c.pixels), func.sum(recent.c.seconds))).one()
-        return float(pixels) / float(seconds) if seconds else None
+            for name in _names_behind(model):
+                row = session.execute(_worked(name, scale, last)).one()
+                pixels, seconds = pixels + float(row.pixels or 0), seconds + float(row.seconds or 0)
+        return pixels / seconds if seconds else None
+
+
+def _names_behind(model: str) -> tuple[str, ...]:
+    """The models that images of a batch may have had: `auto-fast` gives an image to `fast` or to `fast-jpeg`."""
+    tier = model.removeprefix("auto-")
+    return (model,) if tier == model else (tier, f"{tier}-jpeg")
+
+
+def _worked(model: str, scale: int | None, last: int) -> Any:
+    recent = (
+        select(_PIXELS.label("pixels"), col(Image.seconds), col(Image.width), col(Image.out_width))
+        .where(col(Image.model) == model, col(Image.state) == ImageState.DONE, col(Image.seconds) > 0)
+        .where(col(Image.width).is_not(None))
+        .order_by(col(Image.finished_at).desc())
+        .limit(last)
+        .subquery()
+    )
+    query = select(func.sum(recent.c.pixels).label("pixels"), func.sum(recent.c.seconds).label("seconds"))
+    return query if scale is None else query.where(recent.c.out_width == scale * recent.c.width)
 
 
 def _by_state(batch_id: int) -> Any:

@@ -97,8 +97,8 @@ class Batch(Row, table=True):
     kind: SourceKind = _state(SourceKind)
     source: str  # key of the folder or zip in the inbox
     fingerprint: str  # of names, sizes and times, as `infra.arrivals` computes it
-    model: str  # a shipped name or the path of a .keras file
-    model_checksum: str = ""  # sha256, known once the model was read
+    model: str  # a shipped name or the path of a .keras file; `auto` becomes `auto-TIER` when it is registered
+    model_checksum: str = ""  # sha256 of the file, or of the checksums of all files that may be used
     scale: int
     output_format: str | None = None  # None: like the input
     tonight: bool = False

@@ -53,6 +53,7 @@ class WaitingWork:
 
     batch: str
     model: str
+    scale: int
     chunks: int  # that are not DONE
     pixels: int  # input pixels in those chunks
     unread: bool  # it has just arrived: nobody knows yet what it needs

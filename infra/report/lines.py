@@ -102,6 +102,11 @@ class Story:
         return {state: found[state] for state in ImageState}
 
     @property
+    def models(self) -> Mapping[str, int]:
+        """How many images each model has enlarged, by name."""
+        return dict(sorted(Counter(i.model for i in self.images if i.state == ImageState.DONE and i.model).items()))
+
+    @property
     def megapixels_in(self) -> float:
         """Of the images that were enhanced."""
         return sum((i.width or 0) * (i.height or 0) for i in self.images if i.state == ImageState.DONE) / 1e6

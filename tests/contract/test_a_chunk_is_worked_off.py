@@ -14,12 +14,12 @@ from infra.storage import LocalStore
 from infra.storage.shelf import Shelf
 from tests.story.pictures import draw
 from workers import chunk
+from workers.catalogue import shipped
 from workers.chunk import WrongModel, work_off
 from workers.job import ChunkJob, ChunkResult, ImageJob
-from workers.model import shipped
 
 pytestmark = pytest.mark.slow
-CHECKSUM = hashlib.sha256(shipped()["fast"].read_bytes()).hexdigest()
+CHECKSUM = hashlib.sha256(shipped().models["fast", 2].path.read_bytes()).hexdigest()
 
 
 @pytest.fixture

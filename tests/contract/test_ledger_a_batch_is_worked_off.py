@@ -1,6 +1,7 @@
 """A batch arrives, is registered, runs, and ends in the state that its images deserve."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -256,3 +257,20 @@ def test_progress_counts_and_foretells(ledger: Ledger, running: Running, outcome
     assert (progress.seconds_left(), progress.pixels_per_second()) == (4.0, 300.0)
     assert ledger.speed("fast") == 2400.0
     assert ledger.speed("unheard of") is None
+
+
+def test_speed_is_told_of_each_scale_and_of_all_models_that_auto_may_take(
+    ledger: Ledger, running: Running, outcome: Outcome, noon: datetime
+) -> None:
+    batch = running(ledger, ["a.png", "b.jpg", "c.jpg"])
+    [chunk] = ledger.chunks(batch.id)
+    attempt = ledger.open_attempt(chunk.id, noon)
+    [a, b, c] = ledger.missing(chunk.id)
+    compressed = replace(outcome(b.id), model="fast-jpeg", seconds=1.5)
+    larger = replace(outcome(c.id), out_width=160, out_height=120, seconds=2.0)
+    ledger.record(attempt.id, [outcome(a.id), compressed, larger], noon)
+    assert ledger.speed("auto-fast", 2) == 2 * 1200 / 2.0
+    assert (ledger.speed("fast", 2), ledger.speed("fast-jpeg", 2)) == (2400.0, 800.0)
+    assert (ledger.speed("fast", 4), ledger.speed("auto-fast", 4)) == (600.0, 600.0)
+    assert (ledger.speed("fast", 3), ledger.speed("auto-best", 2)) == (None, None)
+    assert ledger.speed("fast") == 2 * 1200 / 2.5

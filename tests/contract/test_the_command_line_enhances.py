@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.models import write_model
 from tests.story.pictures import album, draw
 from tests.waiting import eventually
+from workers.catalogue import shipped
 
 pytestmark = pytest.mark.slow
 SPOTLIFT = Path(sys.executable).with_name("spotlift")
@@ -97,6 +99,27 @@ def test_one_image_goes_to_a_folder_or_to_a_name_in_another_format(spotlift: Spo
         assert other.format == "WEBP"
 
 
+def test_auto_gives_each_image_its_model_and_the_tally_tells(spotlift: Spotlift, tmp_path: Path):
+    draw(tmp_path / "in" / "coarse.jpg", 40, 30, seed=1, quality=60)
+    draw(tmp_path / "in" / "drawing.png", 40, 30, seed=2)
+    told = json.loads(spotlift("enhance", "in", "out", "--model", "auto", "--scale", "2", "--json").stdout)
+    has_variant = shipped().lineup("auto").for_jpeg is not None
+    assert told["models"] == ({"fast": 1, "fast-jpeg": 1} if has_variant else {"fast": 2})
+    assert json.loads(spotlift("enhance", "in", "again", "--json").stdout)["models"] == told["models"]
+    assert (tmp_path / "again" / "coarse.jpg").read_bytes() == (tmp_path / "out" / "coarse.jpg").read_bytes()
+
+
+def test_a_model_of_ones_own_enlarges_as_it_is_made_to(spotlift: Spotlift, tmp_path: Path):
+    draw(tmp_path / "a.png", 40, 30, seed=1)
+    write_model(tmp_path / "mine.keras", 3)
+    assert spotlift("enhance", "a.png", "out", "--model", "mine.keras").returncode == 0
+    with Image.open(tmp_path / "out" / "a.png") as image:
+        assert image.size == (120, 90)
+    refused = spotlift("enhance", "a.png", "elsewhere", "--model", "mine.keras", "--scale", "2")
+    assert is_one_sentence(refused)
+    assert "The model mine enlarges ×3 only, not ×2." in refused.stderr
+
+
 def test_an_interrupted_run_goes_on_where_it_was(spotlift: Spotlift, tmp_path: Path):
     album(tmp_path / "in", 60, 320, 240)
     out = tmp_path / "out"
@@ -145,6 +168,8 @@ def test_a_pipe_and_a_link_to_nothing_are_rejected_and_the_rest_is_enhanced(spot
         (("enhance", "a.png", "out", "--model", "broken.keras"), "broken.keras"),
         (("enhance", "a.png", "out", "--model", "long" * 100), "There is no model"),
         (("enhance", "a.png", "out", "--model", "~nosuchuser/x.keras"), "There is no model"),
+        (("enhance", "a.png", "out", "--model", "fast", "--scale", "7"), "The model fast enlarges ×2"),
+        (("enhance", "a.png", "out", "--scale", "0"), "No shipped model enlarges ×0"),
         (("enhance", "a.png", "broken.keras/out"), "choose another OUT"),
         (("enhance", "a.png", "out", "--format", "heic"), "heic"),
         (("enhance", "a.png", "a.png"), "another OUT"),

@@ -73,8 +73,15 @@ def test_the_doctor_says_what_is_wrong_and_what_to_do(spotlift: Shell, tmp_path:
     (tmp_path / "a-file").write_text("")
     done = spotlift("doctor", model="imaginary", outbox=str(tmp_path / "a-file" / "outbox"))
     assert done.returncode == 1
-    assert "'imaginary' does not exist: use fast, or a .keras file" in done.stdout
+    assert "There is no model 'imaginary'. Shipped models: auto, " in done.stdout
     assert "SPOTLIFT_OUTBOX" in done.stdout
+
+
+def test_the_doctor_says_which_files_a_model_is(spotlift: Shell):
+    [finding] = [
+        each for each in json.loads(spotlift("doctor", "--json").stdout)["findings"] if each["what"] == "model"
+    ]
+    assert finding["message"].startswith("auto-fast: fast-x2.keras")
 
 
 def test_the_doctor_hides_the_password_of_the_ledger(spotlift: Shell):

@@ -13,6 +13,7 @@ from infra.processes import Processes
 from infra.records import ImageOutcome, Ledger, NewChunk, NewImage
 from infra.states import BatchState, SourceKind
 from tests.contract.shell import Shell, sentence
+from tests.models import write_model
 from tests.story.pictures import draw
 from tests.story.stack import free_port
 from tests.waiting import eventually
@@ -74,8 +75,22 @@ def test_options_are_laid_over_the_wish_of_a_zip(spotlift: Shell, photos: Path, 
 def test_an_option_that_would_be_ignored_is_refused_before_anything_is_handed_in(spotlift: Shell):
     assert "--wait" in sentence(spotlift("submit", "photos", "--fetch", "here"))
     assert "scale = 0" in sentence(spotlift("submit", "photos", "--scale", "0"))
+    assert "The model fast enlarges ×2" in sentence(spotlift("submit", "photos", "--model", "fast", "--scale", "7"))
+    assert "There is no model 'imaginary'" in sentence(spotlift("submit", "photos", "--model", "imaginary"))
     assert "no such home folder" in sentence(spotlift("submit", "~nosuch/photos"))
     assert not (spotlift.state / "inbox").exists()
+
+
+@pytest.mark.usefixtures("ledger", "photos")
+def test_a_model_is_handed_in_as_it_was_named(spotlift: Shell, tmp_path: Path):
+    write_model(tmp_path / "mine.keras")
+    (tmp_path / "auto").mkdir()  # a name of ours is never a path
+    for name, model in (("one", "auto"), ("two", "fast"), ("three", "mine.keras")):
+        assert spotlift("submit", "photos", "--name", name, "--model", model).returncode == 0
+    wishes = [
+        tomllib.loads((spotlift.state / "inbox" / name / "batch.toml").read_text()) for name in ("one", "two", "three")
+    ]
+    assert [wish["model"] for wish in wishes] == ["auto", "fast", str(tmp_path / "mine.keras")]
 
 
 @pytest.mark.usefixtures("ledger", "photos")

@@ -162,6 +162,16 @@ def test_the_page_tells_counts_sizes_and_times() -> None:
     assert "machine lost" in seen.words
 
 
+def test_the_page_tells_which_model_enlarged_which_image_where_there_were_several() -> None:
+    images = [done(1, "a.png"), replace(done(2, "b.jpg"), model="fast-jpeg"), done(3, "c.png"), rejected(4, "d.jpg")]
+    told = replace(story(*images), batch=replace(BATCH, model="auto-fast"))
+    assert told.models == {"fast": 2, "fast-jpeg": 1}
+    seen = Page(page(told, {}))
+    assert "with the model auto-fast (fast for 2, fast-jpeg for 1)." in seen.words
+    assert "b.jpg by fast-jpeg" in " ".join(seen.words.replace("b.jpgby", "b.jpg by").split())
+    assert "by fast" not in Page(page(story(*images[:1]), {})).words
+
+
 def test_the_page_of_a_later_round_gives_no_time_as_that_of_the_whole() -> None:
     told = story(done(1, "a.png"), rejected(2, "b.png"))
     seen = Page(page(replace(told, batch=replace(BATCH, name="my photos", round=2)), {}))

@@ -12,7 +12,7 @@ from infra.states import BatchEnd
 def test_without_a_wish_the_defaults_hold() -> None:
     assert read_wish(None, "batch.toml") == Wish()
     assert read_wish(b"", "batch.toml") == Wish()
-    assert Wish() == Wish(model="fast", scale=2, output_format=None, tonight=False, note="")
+    assert Wish() == Wish(model="auto", scale=2, output_format=None, tonight=False, note="")
 
 
 def test_every_wish_is_read() -> None:

@@ -84,6 +84,17 @@ def test_the_file_of_a_model_means_the_same_for_every_process(empty_folder: Path
     assert read_settings(model="models/own.keras").model == str(empty_folder / "models" / "own.keras")
 
 
+def test_gpus_are_rented_from_google_only_and_told_by_what_is_rented():
+    google = {"cloud": "google", "project": "ours", "controller": "10.0.0.1", "pool": "ours"}
+    assert not read_settings().rents_gpus
+    assert not read_settings(gpu="nvidia-l4").rents_gpus
+    for machine_type in ("g2-standard-4", "a2-highgpu-1g", "a3-megagpu-8g", "g4-standard-48"):
+        assert read_settings(**google, machine_type=machine_type).rents_gpus
+    for machine_type in ("n1-standard-4", "e2-standard-2", "c4a-standard-4", "m3-ultramem-32"):
+        assert not read_settings(**google, machine_type=machine_type).rents_gpus
+        assert read_settings(**google, machine_type=machine_type, gpu="nvidia-tesla-t4").rents_gpus
+
+
 @pytest.mark.parametrize("name", ["state", "inbox", "outbox", "model"])
 def test_a_home_that_does_not_exist_is_a_wrong_value(name: str):
     with pytest.raises(SettingsError, match=rf"'{name}' = '~nosuch/x.keras' \(argument '{name}'\): it leads nowhere"):

@@ -182,7 +182,9 @@ def test_two_inputs_are_refused(bring: Bring) -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ModelError, match=r"no model 'fats'. Shipped models: fast. The path"):
+    with pytest.raises(
+        ModelError, match=r"no model 'fats' \(did you mean fast\?\)\. Shipped models: auto, .*fast.*The path"
+    ):
         load("fats")
 
 

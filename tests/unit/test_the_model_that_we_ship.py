@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workers.model import Upscaler, load, shipped
+from workers.catalogue import shipped
+from workers.model import Upscaler, load, load_file
 from workers.training.score import score_folder
 
 BENCH = Path(__file__).parents[2].parent / "shared" / "data" / "bench"
@@ -25,15 +26,21 @@ def test_it_doubles_pictures_and_knows_itself(fast: Upscaler) -> None:
     assert len(fast.checksum) == 64
 
 
+def test_each_shipped_model_enlarges_as_its_name_says() -> None:
+    for model in shipped().models.values():
+        upscaler = load_file(model)
+        assert (upscaler.name, upscaler.scale) == (model.name, model.scale)
+
+
 def test_each_shipped_model_is_under_one_megabyte_and_without_code_of_its_own() -> None:
-    for path in shipped().values():
+    for path in (model.path for model in shipped().models.values()):
         assert path.stat().st_size < 1_000_000
         with zipfile.ZipFile(path) as archive:
             assert b"Lambda" not in archive.read("config.json")
 
 
 def test_each_shipped_model_has_its_card_and_its_attribution() -> None:
-    for path in shipped().values():
+    for path in (model.path for model in shipped().models.values()):
         assert path.with_suffix(".md").is_file()
         assert (path.parent / "ATTRIBUTION.md").is_file()
 

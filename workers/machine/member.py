@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from workers.catalogue import AUTO, BEST, FAST, shipped
 from workers.machine.watchdog import End, Sign
 
 log = logging.getLogger("spotlift.machine")
@@ -41,7 +42,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--certificate", required=True, help="PEM file: this machine's certificate; it may come later")
     parser.add_argument("--key", required=True, help="PEM file: this machine's private key")
     parser.add_argument("--name", required=True, help="name of this worker, as the ledger knows its machine")
-    parser.add_argument("--model", default="fast", help="model to load before joining, empty: none [fast]")
+    parser.add_argument("--model", default=AUTO, help=f"model to load before joining, empty: none [{AUTO}]")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads for TensorFlow, 0: all [0]")
     parser.add_argument("--scratch", default=None, help="folder for temporary files")
     parser.add_argument("--sign", type=Path, default=None, help="file to write signs of life and of work to")
@@ -52,14 +53,15 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def warm_up(model: str) -> None:
-    """Load the model and run it once, so that no image pays for it."""
+    """Load the model and run it once, so that no image pays for it; for `auto`, what batches will likely ask for."""
     import numpy as np
 
-    from workers.chunk import model_of
+    from workers.choice import load_wished
     from workers.runtime import tensorflow
 
-    upscaler = model_of(model, "")
-    upscaler(np.zeros((1, 64, 64, 3), np.float32))
+    auto_tier = BEST if os.environ.get("CUDA_VISIBLE_DEVICES") else FAST
+    for upscaler in load_wished(model, shipped().some_scale(model), auto_tier=auto_tier).all:
+        upscaler(np.zeros((1, 64, 64, 3), np.float32))
     if os.environ.get("CUDA_VISIBLE_DEVICES") and not tensorflow().config.list_physical_devices("GPU"):
         log.warning("TensorFlow finds no GPU here, whatever this machine costs; images are enlarged on the CPU")
 

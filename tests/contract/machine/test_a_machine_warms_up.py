@@ -13,8 +13,8 @@ from tests.contract.machine.life import Life
 from tests.story.pictures import draw
 from tests.waiting import eventually
 from workers import chunk
+from workers.catalogue import shipped
 from workers.job import ChunkJob, ImageJob
-from workers.model import shipped
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +50,7 @@ def _job(folder: Path) -> ChunkJob:
     shelves = {name: Shelf(LocalStore(folder / name)) for name in ("in", "out", "work")}
     return ChunkJob(
         batch="batch", attempt=1, topic="news", model="fast", model_name="fast",
-        model_checksum=hashlib.sha256(shipped()["fast"].read_bytes()).hexdigest(), scale=2,
+        model_checksum=hashlib.sha256(shipped().models["fast", 2].path.read_bytes()).hexdigest(), scale=2,
         images=(ImageJob(1, "1.png", "batch/1.png", "receipts/1.json"),),
         inputs=shelves["in"], outputs=shelves["out"], work=shelves["work"],
     )  # fmt: skip
