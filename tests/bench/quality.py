@@ -26,7 +26,7 @@ def measure(weights: Path = WEIGHTS, opencv_models: Path | None = None, write: P
     folders = [str(folder.absolute()) for folder in (weights, opencv_models) if folder is not None]
     results = [_measured(contender, folders) for contender in contenders(weights, opencv_models)]
     for page in quality_pages.pages(results):
-        show(page.title, quality_pages.HEAD, page.cells())
+        show(page.title, page.head, page.cells())
     for sentence in quality_pages.absent(results):
         print(sentence)
     if write is not None:

