@@ -25,7 +25,7 @@ class Page:
     @property
     def head(self) -> tuple[str, ...]:
         """What the columns hold."""
-        return ("", *(f"{name}, dB / SSIM" for name in self.sets), "MP/s", "peak MB", "computes in")
+        return ("", *(f"{name}, dB / SSIM" for name in self.sets), "MP/s", "CPU s/MP", "peak MB", "computes in")
 
     def cells(self) -> list[tuple[str, ...]]:
         """The rows as text."""
@@ -34,6 +34,7 @@ class Page:
                 result.name,
                 *(f"{score.psnr:.2f} / {score.ssim:.4f}" for score in (scores[name] for name in self.sets)),
                 f"{result.speed:.3g}",
+                f"{result.cpu:.3g}",
                 f"{result.megabytes:.0f}",
                 result.how,
             )

@@ -45,6 +45,8 @@ class Result:
     how: str = ""
     #: Megapixels of output a second: the median of several times.
     speed: float = 0.0
+    #: Seconds of processor time for a megapixel of output, of all threads together: hardly changed by other work.
+    cpu: float = 0.0
     #: 10^6 bytes at most while it loaded and enlarged, the interpreter included.
     megabytes: float = 0.0
     clean: dict[str, Score] = field(default_factory=dict)
@@ -71,24 +73,28 @@ def measure(contender: Contender) -> Result:
         way = contender.make()
     except LeftOut as why:
         return Result(*told, left_out=str(why))
-    speed = _speed(way, contender.scale)
+    speed, cpu = _speed(way, contender.scale)
     megabytes = _peak_of_memory()
     clean = {} if contender.for_jpeg else {name: _score(way, name, contender.scale) for name in SETS}
     jpeg = {name: _score(way, name, 2, JPEG_QUALITY) for name in JPEG_SETS} if contender.scale == 2 else {}
-    return Result(*told, way.how, speed, megabytes, clean, jpeg)
+    return Result(*told, way.how, speed, cpu, megabytes, clean, jpeg)
 
 
-def _speed(way: Way, scale: int) -> float:
+def _speed(way: Way, scale: int) -> tuple[float, float]:
+    """Megapixels a second, and seconds of processor time for a megapixel; medians."""
     with Image.open(SUBJECT) as image:
         taken = way.enter(np.asarray(image.convert("RGB").resize((WIDTH, HEIGHT))))
     way.enlarge(taken)
     way.enlarge(taken)
     took: list[float] = []
+    worked: list[float] = []
     while len(took) < REPEATS or sum(took) < SECONDS:
-        began = time.perf_counter()
+        began, work_began = time.perf_counter(), time.process_time()
         way.enlarge(taken)
         took.append(time.perf_counter() - began)
-    return WIDTH * HEIGHT * scale**2 / 1e6 / median(took)
+        worked.append(time.process_time() - work_began)
+    megapixels = WIDTH * HEIGHT * scale**2 / 1e6
+    return megapixels / median(took), median(worked) / megapixels
 
 
 def _peak_of_memory() -> float:

@@ -16,7 +16,7 @@ from workers import runtime
 
 def a_result(name: str, kind: Kind, psnr: float, speed: float = 5.0, scale: int = 2) -> Result:
     scores = {each: Score(psnr, 0.9) for each in SETS}
-    return Result(name, kind, scale, False, "float32", speed, 123.4, scores, scores if scale == 2 else {})
+    return Result(name, kind, scale, False, "float32", speed, 0.4, 123.4, scores, scores if scale == 2 else {})
 
 
 ABSENT = Result("FSRCNN", Kind.NET, 2, False, left_out="there is no FSRCNN_x2.pb in models")
@@ -31,7 +31,7 @@ def test_a_table_goes_from_the_weakest_to_the_strongest_and_shows_which_is_ours(
     results = [a_result("Spotlift fast", Kind.OURS, 37.5), a_result("bicubic", Kind.FILTER, 33.6), ABSENT]
     clean, compressed = quality_pages.pages(results)
     assert [cells[0] for cells in clean.cells()] == ["bicubic", "Spotlift fast"]
-    assert clean.cells()[0][1:] == ("33.60 / 0.9000",) * 3 + ("5", "123", "float32")
+    assert clean.cells()[0][1:] == ("33.60 / 0.9000",) * 3 + ("5", "0.4", "123", "float32")
     assert "| **Spotlift fast** | 37.50 / 0.9000 |" in clean.markdown()
     assert "quality 75" in compressed.title
 
