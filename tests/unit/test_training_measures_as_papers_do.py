@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from workers.training import bicubic
+from workers.training.crops import read_picture
 from workers.training.recipe import TrainingError
-from workers.training.score import luma, luma_psnr, score_folder
+from workers.training.score import luma, luma_psnr, luma_ssim, score_folder
 
 SET5 = Path(__file__).parents[2].parent / "shared" / "data" / "bench" / "Set5"
 
@@ -84,3 +85,55 @@ def test_an_input_may_be_compressed_before_it_is_enlarged(tmp_path: Path) -> Non
 def test_a_folder_without_pictures_cannot_be_scored_with(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no PNG picture to score with"):
         score_folder(lambda pictures: pictures, tmp_path, 2)
+
+
+def noise(seed: int, height: int = 24, width: int = 30) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def test_a_picture_is_wholly_similar_to_itself() -> None:
+    assert luma_ssim(noise(1), noise(1), border=2) == pytest.approx(1)
+
+
+def test_similarity_is_mutual() -> None:
+    forth, back = luma_ssim(noise(1), noise(2), border=2), luma_ssim(noise(2), noise(1), border=2)
+    assert forth == pytest.approx(back)
+    assert forth < 0.5
+
+
+def test_flat_pictures_are_as_similar_as_their_brightness() -> None:
+    # By hand: nothing varies, so what is left is (2ab + c1) / (a² + b² + c1) with the lumas a = 16 and b = 235.
+    black, white = np.zeros((20, 20, 3), np.uint8), np.full((20, 20, 3), 255, np.uint8)
+    c1 = (0.01 * 255) ** 2
+    assert luma_ssim(black, white, border=2) == pytest.approx((2 * 16 * 235 + c1) / (16**2 + 235**2 + c1))
+
+
+def test_similarity_is_what_the_formula_says_of_a_single_window() -> None:
+    ours, original = noise(1, 15, 15), noise(2, 15, 15)
+    x, y = (luma(picture)[2:-2, 2:-2].ravel() for picture in (ours, original))
+    rows, columns = np.mgrid[-5:6, -5:6]
+    weights = np.exp(-(rows**2 + columns**2) / 4.5).ravel()
+    weights /= weights.sum()
+    mean_x, mean_y = np.average(x, weights=weights), np.average(y, weights=weights)
+    covariances = np.cov(x, y, aweights=weights, ddof=0)
+    c1, c2 = 2.55**2, 7.65**2
+    expected = (
+        (2 * mean_x * mean_y + c1)
+        / (mean_x**2 + mean_y**2 + c1)
+        * (2 * covariances[0, 1] + c2)
+        / (covariances[0, 0] + covariances[1, 1] + c2)
+    )
+    assert luma_ssim(ours, original, border=2) == pytest.approx(expected)
+
+
+def test_bicubic_has_its_well_known_similarity_on_set5() -> None:
+    if not SET5.is_dir():
+        pytest.skip(f"the benchmark pictures are not here: {SET5}")
+    found = []
+    for path in sorted(SET5.glob("*.png")):
+        original = read_picture(path)
+        height, width = (side // 2 * 2 for side in original.shape[:2])
+        original = original[:height, :width]
+        found.append(luma_ssim(bicubic.enlarge(bicubic.shrink(original, 2), 2), original, border=2))
+    # Published: 0.9299.
+    assert np.mean(found) == pytest.approx(0.9299, abs=0.001)
