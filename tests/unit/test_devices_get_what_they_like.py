@@ -38,7 +38,7 @@ def test_what_the_device_of_a_model_likes_is_what_it_gets():
 class Cramped:
     """Repeats each pixel; its memory does not hold more than so many at once."""
 
-    scale, halo = 2, 3
+    scale, halo, name = 2, 3, "cramped"
 
     def __init__(self, most: int) -> None:
         self.most = most
