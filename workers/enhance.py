@@ -306,10 +306,10 @@ def _cut(picture: Picture, work: _Work) -> tuple[Line, Line]:
             mirrored_line(picture.width, cut.tile_width, edge),
         )
     down, across = limits.steps
-    return (
-        plain_line(picture.height, limits.tile, edge, down),
-        plain_line(picture.width, limits.tile, edge, across),
-    )
+    largest = limits.tile
+    if picture.height * picture.width <= limits.batch_pixels:  # in one piece it needs no margin
+        largest = max(picture.height, picture.width)
+    return plain_line(picture.height, largest, edge, down), plain_line(picture.width, largest, edge, across)
 
 
 def _band(window: Pixels, kept: slice, columns: Line, picture: Picture, work: _Work) -> Pixels:
