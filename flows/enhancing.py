@@ -275,6 +275,7 @@ class Enhancing:
             inputs=self.inputs,
             outputs=self.outputs,
             work=self.work,
+            one_at_a_time=any(image.id in self._lost_with for image in images),
         )
 
     def _hear(self, event: tuple[float, Mapping[str, Any]]) -> None:

@@ -9,6 +9,7 @@ from workers import colour
 from workers.catalogue import FAST, Catalogue, Lineup, ModelFile, NotShipped, file_checksum, lineup_of
 from workers.compression import quality_of
 from workers.model import ModelError, Upscaler, check_scale, load_file
+from workers.precision import Precision
 
 COMPRESSED_UP_TO: Final = 92
 """The highest quality of a JPEG at which the variant for compressed images enlarges it. The variant learned from
@@ -45,20 +46,25 @@ class Upscalers:
         return self.plain if self.for_jpeg is None or not is_compressed(image) else self.for_jpeg
 
 
-def load_lineup(lineup: Lineup) -> Upscalers:
+def load_lineup(lineup: Lineup, precision: Precision | None = None) -> Upscalers:
     """Load all models of a line-up, each once per process. Raises ModelError."""
-    return Upscalers(*(_loaded(model, file_checksum(model)) for model in lineup.files))
+    return Upscalers(*(_loaded(model, file_checksum(model), precision) for model in lineup.files))
 
 
 def load_wished(
-    model: str, scale: int | None = None, catalogue: Catalogue | None = None, auto_tier: str = FAST
+    model: str,
+    scale: int | None = None,
+    catalogue: Catalogue | None = None,
+    auto_tier: str = FAST,
+    precision: Precision | None = None,
 ) -> Upscalers:
     """Load what a person asks for: a name such as `auto`, or the path of a .keras file.
 
-    `scale` None: ×2 for a shipped model; what it is made for, for a file. Raises ModelError.
+    `scale` None: ×2 for a shipped model; what it is made for, for a file. `precision`: see `load_file`. Raises
+    ModelError.
     """
     try:
-        models = load_lineup(lineup_of(model, scale, catalogue, auto_tier))
+        models = load_lineup(lineup_of(model, scale, catalogue, auto_tier), precision)
     except NotShipped as error:
         raise ModelError(str(error)) from error
     except OSError as error:
@@ -68,8 +74,12 @@ def load_wished(
 
 
 @functools.lru_cache(maxsize=6)
-def _loaded(model: ModelFile, checksum: str) -> Upscaler:  # noqa: ARG001 - so that a file that was replaced is loaded
-    return load_file(model)
+def _loaded(
+    model: ModelFile,
+    checksum: str,  # noqa: ARG001 - so that a file that was replaced is loaded
+    precision: Precision | None,
+) -> Upscaler:
+    return load_file(model, precision)
 
 
 class NamedUpscaler(colour.Upscaler, Protocol):

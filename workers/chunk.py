@@ -11,7 +11,7 @@ import json
 import logging
 import tempfile
 import threading
-import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -20,15 +20,16 @@ from typing import Any
 from workers.blame import NO_PERMISSION, NO_PLACE, blamed_on_the_image
 from workers.catalogue import SUFFIX, Catalogue, NotShipped, common_checksum, lineup_of, lineup_of_file
 from workers.choice import Upscalers, load_lineup
-from workers.enhance import Enhanced, enhance_file
+from workers.enhance import Enhanced, enhance_file, too_little_memory
 from workers.job import ChunkJob, ChunkResult, Files, ImageJob, Outcome
 from workers.model import ModelError, Upscaler
 from workers.rejects import Rejected, RejectReason
+from workers.turns import IN_HAND, Shares, Turns, Withdrawn, overlapped
 
 log = logging.getLogger(__name__)
 
 leaving = threading.Event()
-"""Set when this machine is about to go: finish the image in hand, hand back the rest."""
+"""Set when this machine is about to go: finish what has been at the network, hand back the rest."""
 
 
 class WrongModel(Exception):
@@ -67,55 +68,118 @@ def work_off(
 ) -> ChunkResult:
     """Work off the chunk on `machine`, as long as it is wanted and the machine stays; None: the shipped catalogue.
 
-    `tell` hears `{"begun": id}` and `{"outcome": {…}}` of each image. What a machine that is about to go has not begun
-    it hands back untouched.
+    Several images are in hand at the same time. `tell` hears `{"begun": id}` and `{"outcome": {…}}` of each, in the
+    order of the chunk. What a machine that is about to go has not had at the network it hands back untouched, even if
+    it was decoded ahead; if it had been told of as begun, `{"left": id}` takes that back.
     """
     if leaving.is_set():
         return ChunkResult((), left=tuple(image.image_id for image in job.images))
     models = models_of(job, catalogue)
-    outcomes: list[Outcome] = []
+    herald = _Herald(job, tell)
+    turns = Turns(lambda: leaving.is_set() or not wanted())
     with tempfile.TemporaryDirectory(prefix="spotlift-") as folder:
-        for position, image in enumerate(job.images):
-            if leaving.is_set() or not wanted():
-                return ChunkResult(tuple(outcomes), left=tuple(i.image_id for i in job.images[position:]))
-            tell({"begun": image.image_id})
-            outcome = _noted(image, job, models) or _work_off_image(image, job, models, machine, Path(folder))
-            outcomes.append(outcome)
-            tell({"outcome": dataclasses.asdict(outcome)})
-    return ChunkResult(tuple(outcomes))
+        desk = _Desk(job, machine, models, Path(folder), turns)
+        for image, outcome in overlapped(herald.begun(turns), desk.work_off, 1 if job.one_at_a_time else IN_HAND):
+            herald.has_ended(image, outcome)
+    return herald.result()
 
 
-def _work_off_image(image: ImageJob, job: ChunkJob, models: Upscalers, machine: str, folder: Path) -> Outcome:
-    began = time.monotonic()
-    upscaler = models.plain
-    outcome = Outcome(image.image_id, done=False, machine=machine, model=job.model_name)
-    result = folder / f"{image.image_id}{Path(image.target).suffix}"
-    preview = folder / str(image.image_id) if image.preview else None
-    try:
-        source = _at_hand(job.inputs, image.source, folder)
-        upscaler = models.upscaler_for(source)
-        outcome = dataclasses.replace(outcome, model=_name_of(upscaler, job))
-        enhanced = enhance_file(source, result, upscaler, preview=preview)
-        if (first := _publish(enhanced, result, image, job, models)) is not None:
-            return first
-        outcome = _done(outcome, enhanced)
-        _keep_preview(preview, image, job.work)
-    except Rejected as rejected:
-        outcome = _rejected(outcome, rejected.reason, rejected.message, began)
-    except OSError:
-        raise  # a full disk or an unreachable store is not the image's fault
-    except Exception as error:
-        log.exception("%s", image.source)
-        outcome = _rejected(outcome, RejectReason.UNEXPECTED, f"it could not be enhanced: {error!r}", began)
-    finally:
-        for leftover in folder.iterdir():
-            leftover.unlink(missing_ok=True)
-    _note(outcome, image, job.work, upscaler)
-    return outcome
+class _Herald:
+    """Tells of the images in the order of the chunk, in which they need not end.
+
+    Of those in hand, the first one of the chunk counts as begun: it is the one to be waited for.
+    """
+
+    def __init__(self, job: ChunkJob, tell: Callable[[dict[str, Any]], None]) -> None:
+        self._images = job.images
+        self._tell = tell
+        self._waiting = deque(image.image_id for image in job.images)
+        self._begun: set[int] = set()
+        self._ended: dict[int, Outcome | None] = {}
+        self._outcomes: list[Outcome] = []
+
+    def begun(self, turns: Turns) -> Iterator[ImageJob]:
+        """The images one after the other, each told of when it is taken; no more once they are to be handed back."""
+        for image in self._images:
+            if turns.no_more():
+                return
+            self._begun.add(image.image_id)
+            self._tell_of_the_first()
+            yield image
+
+    def has_ended(self, image: ImageJob, outcome: Outcome | None) -> None:
+        """`outcome` is None for an image that is handed back."""
+        self._ended[image.image_id] = outcome
+        while self._waiting and self._waiting[0] in self._ended:
+            ended = self._ended[first := self._waiting.popleft()]
+            if ended is None:
+                self._tell({"left": first})
+            else:
+                self._outcomes.append(ended)
+                self._tell({"outcome": dataclasses.asdict(ended)})
+            self._tell_of_the_first()
+
+    def result(self) -> ChunkResult:
+        told = {outcome.image_id for outcome in self._outcomes}
+        return ChunkResult(
+            tuple(self._outcomes), left=tuple(i.image_id for i in self._images if i.image_id not in told)
+        )
+
+    def _tell_of_the_first(self) -> None:
+        if self._waiting and self._waiting[0] in self._begun:
+            self._begun.remove(first := self._waiting[0])
+            self._tell({"begun": first})
 
 
-def _rejected(outcome: Outcome, reason: RejectReason, message: str, began: float) -> Outcome:
-    return dataclasses.replace(outcome, reason=reason.value, message=message, seconds=time.monotonic() - began)
+@dataclasses.dataclass(frozen=True)
+class _Desk:
+    """What the images of a chunk share. Each is worked off by a thread of its own."""
+
+    job: ChunkJob
+    machine: str
+    models: Upscalers
+    folder: Path
+    turns: Turns
+    shares: Shares = dataclasses.field(default_factory=Shares)
+
+    def work_off(self, image: ImageJob) -> Outcome | None:
+        """How the image ended, now or in an earlier attempt; None if it is handed back untouched."""
+        with self.shares.counted() as seconds, tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            try:
+                return _noted(image, self.job, self.models) or self._enhanced(image, Path(folder), seconds)
+            except Withdrawn:
+                return None
+
+    def _enhanced(self, image: ImageJob, folder: Path, seconds: Callable[[], float]) -> Outcome:
+        job, upscaler = self.job, self.models.plain
+        outcome = Outcome(image.image_id, done=False, machine=self.machine, model=job.model_name)
+        result = folder / f"{image.image_id}{Path(image.target).suffix}"
+        preview = folder / str(image.image_id) if image.preview else None
+        try:
+            source = _at_hand(job.inputs, image.source, folder)
+            upscaler = self.models.upscaler_for(source)
+            outcome = dataclasses.replace(outcome, model=_name_of(upscaler, job))
+            enhanced = enhance_file(source, result, upscaler, preview=preview, turns=self.turns)
+            if (first := _publish(enhanced, result, image, job, self.models)) is not None:
+                return first
+            outcome = _done(outcome, enhanced)
+            _keep_preview(preview, image, job.work)
+        except Rejected as rejected:
+            outcome = _rejected(outcome, rejected)
+        except MemoryError:
+            outcome = _rejected(outcome, too_little_memory())
+        except (OSError, Withdrawn):
+            raise  # a full disk or an unreachable store is not the image's fault
+        except Exception as error:
+            log.exception("%s", image.source)
+            outcome = _rejected(outcome, Rejected(RejectReason.UNEXPECTED, f"it could not be enhanced: {error!r}"))
+        outcome = dataclasses.replace(outcome, seconds=seconds())
+        _note(outcome, image, job.work, upscaler)
+        return outcome
+
+
+def _rejected(outcome: Outcome, reject: Rejected) -> Outcome:
+    return dataclasses.replace(outcome, reason=reject.reason.value, message=reject.message)
 
 
 def _at_hand(files: Files, key: str, folder: Path) -> Path:
@@ -170,7 +234,6 @@ def _done(outcome: Outcome, enhanced: Enhanced) -> Outcome:
         bytes_in=enhanced.bytes_in,
         bytes_out=enhanced.bytes_out,
         sha256=enhanced.sha256,
-        seconds=enhanced.seconds,
         notes=enhanced.notes,
     )
 

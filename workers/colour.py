@@ -6,7 +6,9 @@ no colour is converted. Alpha is shown apart as grey, and where a pixel is invis
 colour is replaced by that of its visible neighbours, so that nothing hidden can bleed into what is seen.
 """
 
-from typing import Protocol, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,7 @@ from workers.codec.picture import Colour, Picture, Pixels
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-Plane = TypeVar("Plane", Floats, Mask)
+Plane = TypeVar("Plane", Floats, Mask, Pixels)
 
 
 class Upscaler(Protocol):
@@ -34,39 +36,79 @@ class Upscaler(Protocol):
         ...
 
 
+@runtime_checkable
+class Direct(Upscaler, Protocol):
+    """An upscaler that needs no help with plain RGB, and has a more exact way for pictures of 16 bits."""
+
+    def pixels(self, tiles: Pixels) -> Pixels:
+        """The same for whole numbers from black to white, rounded to the nearest."""
+        ...
+
+    def exact(self, tiles: Floats) -> Floats: ...
+
+
+@dataclass(frozen=True)
+class _Exact:
+    """The more exact way as an upscaler of its own."""
+
+    scale: int
+    halo: int
+    way: Callable[[Floats], Floats]
+
+    def __call__(self, tiles: Floats) -> Floats:
+        return self.way(tiles)
+
+
 def margin(picture: Picture, upscaler: Upscaler) -> int:
     """Pixels around a tile that `enlarged` wants to see: what the network sees, and with alpha what fills
     in that."""
     return upscaler.halo + (sum(_radii(upscaler.halo)) if picture.alpha else 0)
 
 
-def enlarged(tiles: Pixels, picture: Picture, upscaler: Upscaler) -> Pixels:
+def enlarged(tiles: Pixels, picture: Picture, upscaler: Upscaler, *, whole: bool = False) -> Pixels:
     """Enlarge `tiles`, (n, h, w, bands) of `picture`'s kind, in as few calls of the network as possible.
 
     Each tile has its margin around it; the result has not: (n, (h - 2·margin)·scale, (w - 2·margin)·scale,
-    bands).
+    bands). The `whole` of a tile, (n, h·scale, w·scale, bands), is to be had where there is no alpha.
     """
+    edge = 0 if whole else upscaler.halo
+    if isinstance(upscaler, Direct):
+        if picture.colour is Colour.RGB and not picture.alpha:
+            return _cropped(upscaler.pixels(tiles), edge * upscaler.scale)
+        if picture.colour is Colour.RGB and (tiles[..., 3] == np.iinfo(picture.dtype).max).all():
+            return _all_opaque(tiles, upscaler)
+        if picture.depth == 16:
+            upscaler = _Exact(upscaler.scale, upscaler.halo, upscaler.exact)
     top = np.float32(np.iinfo(picture.dtype).max)
     values = tiles.astype(np.float32) / top
     if not picture.alpha:
-        bands = _opaque(values, picture.colour, upscaler)
+        bands = _opaque(values, picture.colour, upscaler, edge)
     else:
         bands = _with_alpha(values[..., :-1], values[..., -1], picture.colour, upscaler)
     bands = bands * top
     bands += 0.5  # and cut off below: rounds, and is quicker than to round
-    whole: Pixels = bands.astype(picture.dtype)
-    return whole
+    pixels: Pixels = bands.astype(picture.dtype)
+    return pixels
 
 
-def _opaque(values: Floats, colour: Colour, upscaler: Upscaler) -> Floats:
-    """Enlarge (n, h, w, bands) without alpha, margin = halo; the result is cropped."""
+def _all_opaque(tiles: Pixels, upscaler: Direct) -> Pixels:
+    """Enlarge tiles of RGB with an alpha, margin included, in which nothing is transparent: as without the alpha."""
+    seen = np.ascontiguousarray(_cropped(tiles, sum(_radii(upscaler.halo)))[..., :3])
+    large = _cropped(upscaler.pixels(seen), upscaler.halo * upscaler.scale)
+    result = np.full((*large.shape[:3], 4), np.iinfo(tiles.dtype).max, tiles.dtype)
+    result[..., :3] = large
+    return result
+
+
+def _opaque(values: Floats, colour: Colour, upscaler: Upscaler, edge: int) -> Floats:
+    """Enlarge (n, h, w, bands) without alpha; the result is cropped by `edge` pixels of the input."""
     if colour is Colour.RGB:
-        return _predicted(values, upscaler)
+        return _predicted(values, upscaler, edge)
     if colour is Colour.GREY:
-        return _mean(_predicted(np.repeat(values, 3, axis=-1), upscaler))
+        return _mean(_predicted(np.repeat(values, 3, axis=-1), upscaler, edge))
     inverted = 1 - values
     both = np.concatenate([inverted[..., :3], np.repeat(inverted[..., 3:], 3, axis=-1)])
-    big = _predicted(both, upscaler)
+    big = _predicted(both, upscaler, edge)
     paper, black = np.split(big, 2)
     return 1 - np.concatenate([paper, _mean(black)], axis=-1)
 
@@ -80,7 +122,7 @@ def _with_alpha(values: Floats, alpha: Floats, colour: Colour, upscaler: Upscale
     result = np.zeros((*shape, values.shape[-1] + 1), np.float32)
     seen = known.any(axis=(1, 2))
     if seen.any():
-        result[seen, ..., :-1] = _opaque(filled[seen], colour, upscaler)
+        result[seen, ..., :-1] = _opaque(filled[seen], colour, upscaler, halo)
     # Too far from anything visible to have a colour: always the same one, not what the network makes of it.
     result[..., :-1] *= _stretched(_cropped(known, halo), scale)[..., None]
     result[..., -1] = _enlarged_alpha(alpha, upscaler)
@@ -98,7 +140,7 @@ def _enlarged_alpha(alpha: Floats, upscaler: Upscaler) -> Floats:
     result = lowest.copy()
     if mixed.any():
         grey = np.repeat(_cropped(alpha[mixed], spare)[..., None], 3, axis=-1)
-        result[mixed] = np.clip(_predicted(grey, upscaler).mean(axis=-1), lowest[mixed], highest[mixed])
+        result[mixed] = np.clip(_predicted(grey, upscaler, upscaler.halo).mean(axis=-1), lowest[mixed], highest[mixed])
     return result
 
 
@@ -153,8 +195,8 @@ def _extreme(planes: Floats, of: np.ufunc) -> Floats:
     return result
 
 
-def _predicted(tiles: Floats, upscaler: Upscaler) -> Floats:
-    return _cropped(upscaler(tiles), upscaler.halo * upscaler.scale)
+def _predicted(tiles: Floats, upscaler: Upscaler, edge: int) -> Floats:
+    return _cropped(upscaler(tiles), edge * upscaler.scale)
 
 
 def _mean(planes: Floats) -> Floats:

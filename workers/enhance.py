@@ -31,9 +31,10 @@ from workers.codec import (
 from workers.colour import Upscaler, enlarged, margin
 from workers.naming import SUFFIXES, format_of, known_format
 from workers.rejects import Rejected, RejectReason
-from workers.tiling import Tiling, mirrored, tiling
+from workers.tiling import Line, mirrored, mirrored_line, plain_line, tiling
+from workers.turns import Turn, Turns
 
-__all__ = ["Enhanced", "Limits", "Upscaler", "enhance_file"]
+__all__ = ["Enhanced", "Limits", "Upscaler", "enhance_file", "too_little_memory"]
 
 _PREVIEW_SIDE = 320
 _SMALLEST_TILE = 64
@@ -44,15 +45,24 @@ class Limits:
     """How much of a machine one image may take.
 
     max_pixels:   a larger input is rejected (a small file can claim to be enormous)
-    tile:         pixels a side of the largest tile, without its margin
-    batch_pixels: pixels of input, with margins, that the network gets at once; at least one tile
+    tile, batch_pixels, steps: what the network gets at once, see `workers.devices.Portion`; without steps, tiles of
+                  few sizes, that see the picture go on beyond its borders as its mirror image
     in_memory:    bytes of the result up to which it is kept in memory; beyond, on the disk beside the target
     """
 
     max_pixels: int = 300_000_000
     tile: int = 384
     batch_pixels: int = 330_000
+    steps: tuple[int, int] | None = None
     in_memory: int = 128 << 20
+
+    @classmethod
+    def of(cls, upscaler: Upscaler) -> "Limits":
+        """With tiles as the device of this upscaler likes them; the usual ones if it does not say."""
+        portion = getattr(upscaler, "portion", None)
+        return (
+            cls() if portion is None else cls(tile=portion.tile, batch_pixels=portion.batch_pixels, steps=portion.steps)
+        )
 
 
 @dataclass(frozen=True)
@@ -75,11 +85,12 @@ def enhance_file(
     source: Path,
     target: Path,
     upscaler: Upscaler,
-    limits: Limits = Limits(),
+    limits: Limits | None = None,
     *,
     output_format: str | None = None,
     preview: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    turns: Turns | None = None,
 ) -> Enhanced:
     """Enlarge the image file `source` into the image file `target`.
 
@@ -88,7 +99,9 @@ def enhance_file(
     stem of a name, `<preview>.before.jpg` and `<preview>.after.jpg` show the middle of the picture (at most
     320 pixels of input a side). `on_progress(done, rows)` is called after each row of tiles, in rows of
     input (of each page anew); what it raises ends the work. When memory runs out, the image is begun again with
-    smaller tiles.
+    smaller tiles. `turns` bounds what several threads that enhance at the same time take together, and may call the
+    work off: Withdrawn is raised then, before anything of this image has been to the network. Without `limits` the
+    upscaler's device decides.
 
     Raises Rejected when this image cannot be enhanced, ValueError for an `output_format` that is none,
     OSError for what is no fault of the image (a full disk), MemoryError when even small tiles do not fit.
@@ -96,14 +109,24 @@ def enhance_file(
     """
     started = time.monotonic()
     format = known_format(output_format) if output_format is not None else _wished(target)
+    limits, turn = limits or Limits.of(upscaler), Turn(turns or Turns())
     while True:
         try:
-            result = _attempt(source, target, format, upscaler, limits, preview, on_progress)
+            result = _attempt(source, target, format, upscaler, limits, preview, on_progress, turn)
             return replace(result, seconds=time.monotonic() - started)
         except MemoryError:
             if limits.tile <= _SMALLEST_TILE:
                 raise
             limits = replace(limits, tile=limits.tile // 2, batch_pixels=limits.batch_pixels // 4)
+
+
+def too_little_memory() -> Rejected:
+    """The reject that a MemoryError of `enhance_file` amounts to."""
+    return Rejected(
+        RejectReason.TOO_LARGE,
+        f"the memory of this machine does not hold it, even in tiles of {_SMALLEST_TILE} pixels. Use a smaller model "
+        "or a larger machine, or make the image smaller.",
+    )
 
 
 def _attempt(
@@ -114,13 +137,15 @@ def _attempt(
     limits: Limits,
     preview: Path | None,
     on_progress: Callable[[int, int], None] | None,
+    turn: Turn,
 ) -> Enhanced:
     """See enhance_file; it does not know how long all attempts took."""
     numbers = page_numbers(source, format)
-    opened = _opened(source, format, limits, numbers[0])
+    header = open_image(source, limits.max_pixels, format, numbers[0])
     bytes_in = source.stat().st_size
-    work = _Work(source.name, format, upscaler, limits, target.parent, on_progress)
-    with _published(target) as file:
+    work = _Work(source.name, format, upscaler, limits, target.parent, on_progress, turn)
+    with turn.open(_pixels(header.picture)), _published(target) as file:
+        opened = _upright(header, format)
         if len(numbers) == 1:
             notes = _enlarged_picture(opened, file, work, preview)
         else:
@@ -151,6 +176,7 @@ class _Work:
     limits: Limits
     folder: Path
     on_progress: Callable[[int, int], None] | None
+    turn: Turn
 
     def size(self, picture: Picture) -> tuple[int, int]:
         """Width and height of the enlarged picture. Raises Rejected where the output format cannot hold it."""
@@ -159,9 +185,12 @@ class _Work:
         return width, height
 
 
-def _opened(source: Path, format: str, limits: Limits, page: int = 0) -> Source:
-    opened = open_image(source, limits.max_pixels, format, page)
+def _upright(opened: Source, format: str) -> Source:
     return Upright(opened, format) if must_be_turned(opened.picture, format) else opened
+
+
+def _pixels(picture: Picture) -> int:
+    return picture.width * picture.height * picture.frames
 
 
 def _enlarged_picture(
@@ -193,7 +222,7 @@ def _enlarged_pages(
     big = must_be_big([(picture.width * picture.height * area, picture) for picture in pictures])
     stapler = Stapler(file)
     for position, number in enumerate(numbers):
-        opened = _opened(source, work.format, work.limits, number)
+        opened = _upright(open_image(source, work.limits.max_pixels, work.format, number), work.format)
         with (
             _blamed_on_the_page(position + 1, len(numbers)),
             tempfile.TemporaryFile(dir=work.folder, prefix=".spotlift-", suffix=".tmp") as sheet,
@@ -249,37 +278,60 @@ def _middle(picture: Picture) -> _Middle:
 def _enlarge(source: Source, canvas: Canvas, work: _Work, frame: int) -> Pixels:
     """Fill `canvas` with the next frame, one row of tiles after another; returns the frame's middle as it was, for
     the preview."""
-    picture, upscaler, limits = source.picture, work.upscaler, work.limits
-    scale = upscaler.scale
-    edge = margin(picture, upscaler)
-    cut = tiling(picture.height, picture.width, limits.tile)
+    picture, scale = source.picture, work.upscaler.scale
+    rows, columns = _cut(picture, work)
     middle = _middle(picture)
     shown = np.empty((middle.height, middle.width, picture.bands), picture.dtype)
-    rows = _Window(source)
-    for top in cut.tops:
-        bottom = min(top + cut.tile_height, picture.height)
-        window = rows.between(top - edge, top + cut.tile_height + edge)
-        band = _band(window, cut, picture, upscaler, limits)
-        canvas.append(band[: (bottom - top) * scale])
+    decoded = _Window(source)
+    for top, start in zip(rows.firsts, rows.windows, strict=True):
+        bottom = rows.last(top)
+        window = decoded.between(start, start + rows.size)
+        canvas.append(_band(window, slice((top - start) * scale, (bottom - start) * scale), columns, picture, work))
         first, last = max(top, middle.top), min(bottom, middle.top + middle.height)
         if first < last:
-            part = window[first - top + edge : last - top + edge, middle.left : middle.left + middle.width]
+            part = window[first - start : last - start, middle.left : middle.left + middle.width]
             shown[first - middle.top : last - middle.top] = part
         if work.on_progress is not None:
             work.on_progress(frame * picture.height + bottom, picture.frames * picture.height)
     return shown
 
 
-def _band(window: Pixels, cut: Tiling, picture: Picture, upscaler: Upscaler, limits: Limits) -> Pixels:
-    """Enlarge one row of tiles from the rows it needs, margins included."""
-    scale, edge = upscaler.scale, margin(picture, upscaler)
-    band = np.empty((cut.tile_height * scale, picture.width * scale, picture.bands), picture.dtype)
-    for lefts in cut.batches(edge, limits.batch_pixels):
-        columns = [mirrored(left - edge, left + cut.tile_width + edge, picture.width) for left in lefts]
-        tiles: Pixels = np.stack([window[:, places] for places in columns])
-        for left, tile in zip(lefts, enlarged(tiles, picture, upscaler), strict=True):
-            space = band[:, left * scale : (left + cut.tile_width) * scale]
-            space[:] = tile[:, : space.shape[1]]
+def _cut(picture: Picture, work: _Work) -> tuple[Line, Line]:
+    """How the picture's height and width are cut into tiles."""
+    limits, edge = work.limits, margin(picture, work.upscaler)
+    if not limits.steps or picture.alpha:  # what is invisible beyond a border matters for alpha
+        cut = tiling(picture.height, picture.width, limits.tile)
+        return (
+            mirrored_line(picture.height, cut.tile_height, edge),
+            mirrored_line(picture.width, cut.tile_width, edge),
+        )
+    down, across = limits.steps
+    largest = limits.tile
+    if picture.height * picture.width <= limits.batch_pixels:  # in one piece it needs no margin
+        largest = max(picture.height, picture.width)
+    return plain_line(picture.height, largest, edge, down), plain_line(picture.width, largest, edge, across)
+
+
+def _band(window: Pixels, kept: slice, columns: Line, picture: Picture, work: _Work) -> Pixels:
+    """Enlarge one row of tiles from the rows it needs, and keep those of the result that it is responsible for."""
+    scale = work.upscaler.scale
+    band = np.empty((kept.stop - kept.start, picture.width * scale, picture.bands), picture.dtype)
+    cuts = list(zip(columns.firsts, columns.windows, strict=True))
+    together = max(1, work.limits.batch_pixels // (len(window) * columns.size))
+    whole = not picture.alpha
+    edge = 0 if whole else margin(picture, work.upscaler) * scale
+    for number in range(0, len(cuts), together):
+        group = cuts[number : number + together]
+        places = [mirrored(start, start + columns.size, picture.width) for _, start in group]
+        tiles: Pixels = np.stack([window[:, each] for each in places])
+        with work.turn.at_the_network():
+            large = enlarged(tiles, picture, work.upscaler, whole=whole)
+        for (left, start), tile in zip(group, large, strict=True):
+            right = columns.last(left)
+            rows = tile[kept.start - edge : kept.stop - edge]
+            band[:, left * scale : right * scale] = rows[
+                :, (left - start) * scale - edge : (right - start) * scale - edge
+            ]
     return band
 
 

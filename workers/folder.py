@@ -7,17 +7,15 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from workers.blame import blamed_on_the_image, rejected
 from workers.choice import NamedUpscaler, Upscalers, upscaler_for
-from workers.enhance import Enhanced, Limits, enhance_file
+from workers.enhance import Enhanced, Limits, enhance_file, too_little_memory
 from workers.naming import is_image_name, output_names
 from workers.rejects import Rejected, RejectReason
-
-AT_A_TIME = 2
+from workers.turns import Shares, Turns, overlapped
 
 
 @dataclass(frozen=True)
@@ -97,31 +95,19 @@ def prepare(out: Path) -> None:
 
 
 def enhance_all(
-    todo: Sequence[Pair], upscaler: NamedUpscaler | Upscalers, limits: Limits = Limits()
+    todo: Sequence[Pair], upscaler: NamedUpscaler | Upscalers, limits: Limits | None = None
 ) -> Iterator[Ended]:
-    """Enhance one after the other, yielding each as it ends. Raises OSError for what is no single image's fault: a full
-    or failing disk.
+    """Enhance all, several at a time, yielding each as it ends. Raises OSError for what is no single image's fault: a
+    full or failing disk.
 
     When the caller stops, what is in hand is finished and the rest is left for the next time.
     """
-    with ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="enhance") as pool:
-        running: set[Future[Ended]] = set()
-        waiting = iter(todo)
-        try:
-            while True:
-                while len(running) < AT_A_TIME and (next_one := next(waiting, None)) is not None:
-                    running.add(pool.submit(_one, next_one, upscaler, limits))
-                if not running:
-                    return
-                ended, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in ended:
-                    yield future.result()
-        finally:
-            for future in running:
-                future.cancel()
+    turns, shares = Turns(), Shares()
+    for _, ended in overlapped(todo, lambda pair: _one(pair, upscaler, limits, turns, shares)):
+        yield ended
 
 
-def _one(pair: Pair, among: NamedUpscaler | Upscalers, limits: Limits) -> Ended:
+def _one(pair: Pair, among: NamedUpscaler | Upscalers, limits: Limits | None, turns: Turns, shares: Shares) -> Ended:
     if pair.rejected is not None:
         return Ended(pair, rejected=pair.rejected)
     try:
@@ -130,10 +116,13 @@ def _one(pair: Pair, among: NamedUpscaler | Upscalers, limits: Limits) -> Ended:
             if pair.target.is_dir():  # told before the work, not after it
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(pair.target))
             upscaler = upscaler_for(pair.source, among)
-            done = enhance_file(pair.source, pair.target, upscaler, limits)
-            return Ended(pair, enhanced=done, model=upscaler.name)
+            with shares.counted() as seconds:
+                done = enhance_file(pair.source, pair.target, upscaler, limits, turns=turns)
+                return Ended(pair, enhanced=replace(done, seconds=seconds()), model=upscaler.name)
     except Rejected as reject:
         return Ended(pair, rejected=reject)
+    except MemoryError:
+        return Ended(pair, rejected=too_little_memory())
     except OSError:
         raise  # a full disk is not the image's fault
     except Exception as error:  # noqa: BLE001 - one image never stops the others, whatever is wrong with it

@@ -50,7 +50,7 @@ class ImageJob:
 
 @dataclass(frozen=True)
 class ChunkJob:
-    """The unit of dispatch: images that one machine works off in turn."""
+    """The unit of dispatch: images that one machine works off, several of them at the same time."""
 
     batch: str
     attempt: int
@@ -66,6 +66,8 @@ class ChunkJob:
     inputs: Files
     outputs: Files
     work: Files
+    one_at_a_time: bool = False
+    """For images of which one may have taken down a machine: which one must be known the next time."""
 
 
 @dataclass(frozen=True)

@@ -1,60 +1,29 @@
 """Turns a .keras file into something that enlarges pictures, and says plainly why when it cannot."""
 
 import json
+import logging
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from workers import probe, runtime
 from workers.catalogue import Catalogue, ModelFile, NotShipped, file_checksum, lineup_of
+from workers.devices import Portion, portion
+from workers.graphs import VALUE_RANGES, Graph, NotNumbers, Pictures, Pixels, ValueRange
+from workers.precision import VARIABLE, Precision, agree, here, lowered
 
-Pictures = npt.NDArray[np.float32]
+log = logging.getLogger(__name__)
 
 
 class ModelError(Exception):
     """This model cannot be used; the message is a sentence for the person who chose it."""
 
 
-@dataclass(frozen=True)
-class ValueRange:
-    """How a network wants its pictures and gives them back: from [0, 1] by a factor and a shift."""
-
-    in_factor: float = 1.0
-    in_shift: float = 0.0
-    out_factor: float = 1.0
-    out_shift: float = 0.0
-
-    def enter(self, pictures: Pictures) -> Pictures:
-        """From [0, 1] to what the network takes."""
-        return pictures if self == VALUE_RANGES[0] else _scaled(pictures, self.in_factor, self.in_shift)
-
-    def leave(self, enlarged: Pictures) -> Pictures:
-        """From what the network gives to [0, 1]."""
-        return enlarged if self == VALUE_RANGES[0] else _scaled(enlarged, self.out_factor, self.out_shift)
-
-
-#: The first one is what we assume unless another fits far better.
-VALUE_RANGES = (
-    ValueRange(),
-    ValueRange(in_factor=255, out_factor=1 / 255),
-    ValueRange(in_factor=255),
-    ValueRange(out_factor=1 / 255),
-    ValueRange(in_factor=2, in_shift=-1, out_factor=0.5, out_shift=0.5),
-)
-
-
-def _scaled(pictures: Pictures, factor: float, shift: float) -> Pictures:
-    return pictures * np.float32(factor) + np.float32(shift)
-
-
 class Upscaler:
-    """A loaded model. Same model, same tiles, same machine: same bytes."""
+    """A loaded model. Same model, same tiles, same machine: same bytes. Any number of threads may call it."""
 
     name: str
     #: SHA-256 of the file, in hex.
@@ -63,22 +32,29 @@ class Upscaler:
     scale: int
     #: Input pixels of context that the network needs on each side.
     halo: int
+    #: What its convolutions compute in.
+    precision: Precision
+    #: How much its device likes to get at once.
+    portion: Portion
 
-    def __init__(self, name: str, checksum: str, model: Any) -> None:
-        """Measure the model's value range, scale and halo; raises ModelError when it is not an upscaler."""
+    def __init__(self, name: str, checksum: str, model: Any, precision: Precision = Precision.FLOAT32) -> None:
+        """Measure the model's value range, scale and halo; raises ModelError when it is not an upscaler.
+
+        It is no more than wished that convolutions compute in `precision`: where the picture would change, they do not.
+        """
         self.name, self.checksum = name, checksum
-        self._channels = _checked_channels(model, name)
-        self._graph = _graph(model)
-        raw = partial(self._run, values=VALUE_RANGES[0])
+        _check_channels(model, name)
+        plain = Graph(model, VALUE_RANGES[0])
         try:
-            scale = probe.scale_of(raw)
+            scale = probe.scale_of(plain.raw)
             if scale is None:
                 raise ModelError(
                     f"The model {name} does not make pictures of any size a whole number of times (2 to 16) "
                     f"larger in both directions. A model that pads its convolutions ('same') does."
                 )
-            self._range = self._find_range()
-            halo = probe.halo_of(partial(self._run, values=self._range), raw, model, scale)
+            values = _find_range(plain, model)
+            exact = plain if values == VALUE_RANGES[0] else Graph(model, values)
+            halo = probe.halo_of(exact.raw, plain.raw, model, scale)
         except (runtime.tensorflow().errors.OpError, ValueError) as error:
             # TensorFlow tells the whole way to the error, indented, and then in one line what it was.
             reason = [line for line in str(error).splitlines() if line and not line[0].isspace()][-1]
@@ -91,6 +67,9 @@ class Upscaler:
                 f"so it cannot work on large pictures in tiles."
             )
         self.scale, self.halo = scale, halo
+        self.portion = portion()
+        self._exact = exact
+        self._quick, self.precision = _quickened(exact, model, values, precision)
 
     def __call__(self, tiles: Pictures) -> Pictures:
         """Enlarge float32 (n, h, w, 3) in [0, 1] to (n, h * scale, w * scale, 3), clipped to [0, 1].
@@ -99,55 +78,91 @@ class Upscaler:
         sharp as grey ones, and grey stays grey. Raises ModelError when the model gives values that are not
         numbers, and MemoryError when the tiles do not fit into the memory of the GPU.
         """
+        enlarged: Pictures = self._run(self._quick.floats, tiles)
+        return enlarged
+
+    def exact(self, tiles: Pictures) -> Pictures:
+        """The same in float32 from end to end: for pictures of 16 bits, which show what half precision leaves out."""
+        enlarged: Pictures = self._run(self._exact.floats, tiles)
+        return enlarged
+
+    def pixels(self, tiles: Pixels) -> Pixels:
+        """The same for whole numbers from black to white, uint8 or uint16, rounded to the nearest; without a detour."""
+        graph = self._quick if tiles.dtype == np.uint8 else self._exact
+        enlarged: Pixels = self._run(graph.pixels, tiles)
+        return enlarged
+
+    def _run(self, graph: Callable[[Any], Any], tiles: Any) -> Any:
         try:
-            enlarged = self._run(tiles, self._range)
+            return graph(tiles)
+        except NotNumbers as error:
+            raise ModelError(f"The model {self.name} gave values that are not numbers (NaN or infinite).") from error
         except runtime.tensorflow().errors.ResourceExhaustedError as error:
             raise MemoryError(f"Tiles of the shape {tiles.shape} do not fit.") from error
-        # NaN wins every comparison in min(), so two numbers tell about all of them.
-        if not np.isfinite((enlarged.min(), enlarged.max())).all():
-            raise ModelError(f"The model {self.name} gave values that are not numbers (NaN or infinite).")
-        return np.clip(enlarged, 0, 1, out=enlarged)
-
-    def _run(self, pictures: Pictures, values: ValueRange) -> Pictures:
-        """Enlarge float32 (n, h, w, 3) in [0, 1], as it comes out of the network."""
-        count, height, width, _ = pictures.shape
-        if self._channels == 1:
-            pictures = np.moveaxis(pictures, -1, 1).reshape(count * 3, height, width, 1)
-        enlarged = values.leave(self._graph(values.enter(pictures)).numpy())
-        if self._channels == 1:
-            enlarged = np.moveaxis(enlarged.reshape(count, 3, *enlarged.shape[1:3]), 1, -1)
-        return np.ascontiguousarray(enlarged)
-
-    def _find_range(self) -> ValueRange:
-        """The value range in which the model enlarges a grey ramp to a grey ramp."""
-        unlikeness = {}
-        for values in VALUE_RANGES:
-            with np.errstate(all="ignore"):
-                unlikeness[values] = probe.unlikeness(self._run(probe.ramp(), values))
-        assumed, best = VALUE_RANGES[0], min(VALUE_RANGES, key=lambda each: unlikeness[each])
-        return best if unlikeness[assumed] > 0.05 > 2 * unlikeness[best] else assumed
 
 
-def load(model: str, scale: int | None = None, catalogue: Catalogue | None = None) -> Upscaler:
+def _find_range(plain: Graph, model: Any) -> ValueRange:
+    """The value range in which the model enlarges a grey ramp to a grey ramp."""
+    assumed = VALUE_RANGES[0]
+    unlikeness = {}
+    with np.errstate(all="ignore"):
+        unlikeness[assumed] = probe.unlikeness(plain.raw(probe.ramp()))
+        if not unlikeness[assumed] > 0.05:
+            return assumed
+        for values in VALUE_RANGES[1:]:
+            unlikeness[values] = probe.unlikeness(Graph(model, values).raw(probe.ramp()))
+    best = min(VALUE_RANGES, key=lambda each: unlikeness[each])
+    return best if 2 * unlikeness[best] < 0.05 else assumed
+
+
+def _quickened(exact: Graph, model: Any, values: ValueRange, precision: Precision) -> tuple[Graph, Precision]:
+    """The network in half precision where that draws the same picture, else as it is; and in what it computes."""
+    quick = lowered(model, precision)
+    if quick is not None:
+        graph = Graph(quick, values, compiled=precision is Precision.FLOAT16)
+        try:
+            if agree(exact.raw, graph.raw):
+                return graph, precision
+        except (runtime.tensorflow().errors.OpError, ValueError, TypeError) as error:
+            log.info("half precision is not to be had: %s", error)
+    return exact, Precision.FLOAT32
+
+
+def load(
+    model: str,
+    scale: int | None = None,
+    catalogue: Catalogue | None = None,
+    *,
+    precision: Precision | None = None,
+) -> Upscaler:
     """Load a shipped model by its name, or any other by the path of its .keras file.
 
     `scale` None: ×2 for a shipped model; for a file, what it is made for. For a name that stands for several models
-    it is the one for images that are not compressed. The first call imports TensorFlow, which takes seconds. Raises
-    ModelError with what is wrong and what to do.
+    it is the one for images that are not compressed. For `precision` see `load_file`. The first call imports
+    TensorFlow, which takes seconds. Raises ModelError with what is wrong and what to do.
     """
     try:
         file = lineup_of(model, scale, catalogue).plain
     except NotShipped as error:
         raise ModelError(str(error)) from error
-    upscaler = load_file(file)
+    upscaler = load_file(file, precision)
     check_scale(upscaler, scale)
     return upscaler
 
 
-def load_file(file: ModelFile) -> Upscaler:
-    """Load a model of which it is known where it lies. Raises ModelError."""
+def load_file(file: ModelFile, precision: Precision | None = None) -> Upscaler:
+    """Load a model of which it is known where it lies. Raises ModelError.
+
+    It computes in `precision` if that hardly changes pictures; None for what the environment variable
+    SPOTLIFT_PRECISION says, or else what is the fastest here.
+    """
     _check_ingredients(file.path)
-    return Upscaler(file.name, file_checksum(file), _deserialised(file.path))
+    network = _deserialised(file.path)
+    try:
+        precision = precision or here()
+    except ValueError as error:
+        raise ModelError(f"{VARIABLE} is wrong: {error}") from error
+    return Upscaler(file.name, file_checksum(file), network, precision)
 
 
 def check_scale(upscaler: Upscaler, scale: int | None) -> None:
@@ -202,8 +217,8 @@ def _deserialised(path: Path) -> Any:
         raise ModelError(f"{path} cannot be loaded by Keras {keras.__version__}: {reason}") from error
 
 
-def _checked_channels(model: Any, name: str) -> int:
-    """Channels in and out, 1 or 3; raises ModelError when the network does not map picture to picture."""
+def _check_channels(model: Any, name: str) -> None:
+    """Raise ModelError when the network does not map picture to picture, with 1 or 3 channels."""
     if not getattr(model, "inputs", None):
         raise ModelError(f"The model {name} was saved before it was built. Start it with a keras.Input.")
     if len(model.inputs) != 1 or len(model.outputs) != 1:
@@ -226,15 +241,3 @@ def _checked_channels(model: Any, name: str) -> int:
             f"The model {name} takes only pictures of the shape {taken}; it must take any height and width: "
             f"build it with keras.Input((None, None, {taken[3]}))."
         )
-    return int(taken[3])
-
-
-def _graph(model: Any) -> Any:
-    """One compiled function for all sizes, so that a new size of tile costs no tracing."""
-    tf = runtime.tensorflow()
-    channels, dtype = model.inputs[0].shape[3], model.inputs[0].dtype
-
-    def enlarge(pictures: Any) -> Any:
-        return tf.cast(model(tf.cast(pictures, dtype), training=False), tf.float32)
-
-    return tf.function(enlarge, [tf.TensorSpec((None, None, None, channels), tf.float32)], autograph=False)

@@ -52,10 +52,53 @@ def tiling(height: int, width: int, largest: int) -> Tiling:
     return Tiling(height, width, _side(height, largest), _side(width, largest))
 
 
+@dataclass(frozen=True)
+class Line:
+    """One side of a picture, cut into tiles: `windows` are the first pixels that they see, of `size` each."""
+
+    length: int
+    tile: int
+    size: int
+    windows: tuple[int, ...]
+
+    @property
+    def firsts(self) -> range:
+        """The first pixels that the tiles are responsible for."""
+        return range(0, self.length, self.tile)
+
+    def last(self, first: int) -> int:
+        """Behind the last pixel that the tile which begins at `first` is responsible for."""
+        return min(first + self.tile, self.length)
+
+
+def mirrored_line(length: int, tile: int, margin: int) -> Line:
+    """Tiles that see `margin` pixels more on each side, also beyond the ends of the picture."""
+    return Line(length, tile, tile + 2 * margin, tuple(range(-margin, length - margin, tile)))
+
+
+def plain_line(length: int, largest: int, margin: int, step: int) -> Line:
+    """Tiles that see the ends of the picture as the network sees them, and `margin` pixels more where it goes on.
+
+    They are as small as they can be, but their size with the margins is a multiple of `step`; for its sake the line
+    goes on beyond its end as its mirror image, always by the same few pixels.
+    """
+    end = length + -length % step
+    size = _needed(length, largest) + 2 * margin
+    size += -size % step
+    if size >= end:
+        return Line(length, length, end, (0,))
+    tile = size - 2 * margin
+    return Line(length, tile, size, tuple(min(max(0, at - margin), end - size) for at in range(0, length, tile)))
+
+
+def _needed(length: int, largest: int) -> int:
+    """The smallest size with which the fewest possible tiles cover `length`."""
+    return -(-length // -(-length // largest))
+
+
 def _side(length: int, largest: int) -> int:
     """The smallest allowed size with which the fewest possible tiles cover `length`."""
-    count = -(-length // largest)
-    needed = -(-length // count)
+    needed = _needed(length, largest)
     return min((size for size in (*_SIZES, largest) if needed <= size <= largest), default=largest)
 
 

@@ -39,6 +39,12 @@ def enhance(
     output_format: Annotated[
         str | None, typer.Option("--format", help="png, jpeg, webp, tiff, bmp, gif. [default: as is]")
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="What the network computes in: auto, float32, bfloat16, float16. [default: auto, the fastest]"
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Enhance again what is done already.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -52,7 +58,7 @@ def enhance(
     tally = Tally(total=len(left), skipped=len(todo) - len(left), bytes_total=sum(pair.bytes for pair in left))
     if left:
         # Without anything to enhance there is no need to wait for a model.
-        models = _load(model, scale) if any(pair.rejected is None for pair in left) else None
+        models = _load(model, scale, precision) if any(pair.rejected is None for pair in left) else None
         _prepare(folder)
         _work_off(left, models, tally, quiet=as_json)
     if as_json:
@@ -151,14 +157,15 @@ def _prepare(folder: Path) -> None:
         raise UserError(f"{folder} cannot be written into: {error.strerror}; choose another OUT") from error
 
 
-def _load(model: str, scale: int | None) -> Any:
+def _load(model: str, scale: int | None, precision: str | None) -> Any:
     from workers.choice import load_wished
     from workers.model import ModelError
+    from workers.precision import wished
 
     with err.status("loading the model"):
         try:
-            return load_wished(model, scale)
-        except ModelError as error:
+            return load_wished(model, scale, precision=wished(precision))
+        except (ModelError, ValueError) as error:
             raise UserError(str(error)) from error
 
 

@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from tests.bench import folder, keeper, preemptions, quality, small_images
+from tests.bench import folder, keeper, pipeline, preemptions, quality, small_images
 from tests.bench.quality_peers import WEIGHTS
 
 BENCHES: dict[str, Callable[[], None]] = {
     "quality": quality.measure,
     "folder": folder.measure,
+    "pipeline": pipeline.measure,
     "small-images": small_images.measure,
     "keeper": keeper.measure,
     "preemptions": preemptions.measure,

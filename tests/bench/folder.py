@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.bench.table import show
-from workers.enhance import Limits
 from workers.folder import enhance_all, pairs
 from workers.model import Upscaler, load
-from workers.tiling import mirrored, tiling
+from workers.tiling import mirrored, plain_line
 
 KODAK = Path(__file__).parents[2].parent / "shared" / "data" / "bench" / "Kodak"
 REPEATS = 3
@@ -66,11 +65,13 @@ def _halved(original: Path, folder: Path) -> Floats:
 def _tiles(array: Floats, upscaler: Upscaler) -> list[Floats]:
     """What enhance_file gives the network for this image, with its margins, in the same groups."""
     _, height, width, _ = array.shape
-    cut, edge = tiling(height, width, Limits().tile), upscaler.halo
+    portion = upscaler.portion
+    rows = plain_line(height, portion.tile, upscaler.halo, portion.steps[0])
+    columns = plain_line(width, portion.tile, upscaler.halo, portion.steps[1])
+    together = max(1, portion.batch_pixels // (rows.size * columns.size))
     groups = []
-    for top in cut.tops:
-        rows = array[0][mirrored(top - edge, top + cut.tile_height + edge, height)]
-        for lefts in cut.batches(edge, Limits().batch_pixels):
-            columns = [mirrored(left - edge, left + cut.tile_width + edge, width) for left in lefts]
-            groups.append(np.stack([rows[:, places] for places in columns]))
+    for top in rows.windows:
+        window = array[0][mirrored(top, top + rows.size, height)]
+        tiles = [window[:, mirrored(left, left + columns.size, width)] for left in columns.windows]
+        groups += [np.stack(tiles[at : at + together]) for at in range(0, len(tiles), together)]
     return groups

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -178,15 +179,54 @@ def test_a_machine_that_must_leave_hands_back_the_rest(job: ChunkJob, tmp_path: 
         if "outcome" in news:
             chunk.leaving.set()
 
-    result = work_off(job, "gpu-1", leave_after_the_first)
+    result = work_off(dataclasses.replace(job, one_at_a_time=True), "gpu-1", leave_after_the_first)
     assert [outcome.image_id for outcome in result.outcomes] == [1]
     assert result.left == (2, 3)
     assert set(published(tmp_path)) == {"batch/sub/1.png"}
 
 
 def test_a_chunk_that_nobody_waits_for_is_dropped(job: ChunkJob, tmp_path: Path):
-    result = work_off(job, "gpu-1", lambda _: None, wanted=lambda: not published(tmp_path))
+    alone = dataclasses.replace(job, one_at_a_time=True)
+    result = work_off(alone, "gpu-1", lambda _: None, wanted=lambda: not published(tmp_path))
     assert result.left == (2, 3)
+
+
+def test_what_was_decoded_ahead_is_handed_back_untouched_and_no_longer_told_of_as_begun(job: ChunkJob, tmp_path: Path):
+    class Leaving(Shelf):
+        """An inbox from which the second picture comes just when the machine must go, while the first is at work."""
+
+        def local_path(self, key: str) -> Path | None:
+            if key == "sub/1.png":
+                begun.wait(10)
+            if key == "sub/2.png":
+                chunk.leaving.set()
+                begun.set()
+            return super().local_path(key)
+
+    begun = threading.Event()
+    result, told = work(dataclasses.replace(job, inputs=Leaving(LocalStore(tmp_path / "in"))))
+    assert (result.outcomes, result.left) == ((), (1, 2, 3))
+    assert published(tmp_path) == {}
+    assert told[:2] == [{"begun": 1}, {"left": 1}]
+    assert "left" in told[-1]
+
+
+def test_images_overlap_and_are_told_of_in_their_order(job: ChunkJob, tmp_path: Path):
+    class Slow(Shelf):
+        """An outbox that has not taken the first result before it has the last."""
+
+        def publish(self, path: Path, key: str, *, replace: bool = False) -> bool:
+            if key.endswith("1.png"):
+                assert there.wait(10)
+            published = super().publish(path, key, replace=replace)
+            if key.endswith("3.png"):
+                there.set()
+            return published
+
+    there = threading.Event()
+    result, told = work(dataclasses.replace(job, outputs=Slow(LocalStore(tmp_path / "out"))))
+    assert [outcome.image_id for outcome in result.outcomes] == [1, 2, 3]
+    assert [news.get("begun") or news["outcome"]["image_id"] for news in told] == [1, 1, 2, 2, 3, 3]
 
 
 def test_an_image_that_cannot_be_enhanced_does_not_stop_the_others(job: ChunkJob, tmp_path: Path):

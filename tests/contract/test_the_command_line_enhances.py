@@ -185,3 +185,14 @@ def test_a_mistake_is_answered_with_one_sentence(
     done = spotlift(*arguments)
     assert is_one_sentence(done), done.stderr
     assert word in done.stderr
+
+
+def test_the_precision_may_be_chosen(spotlift: Spotlift, tmp_path: Path):
+    draw(tmp_path / "a.png", 40, 30, seed=1)
+    assert spotlift("enhance", "a.png", "exact.png", "--precision", "float32").returncode == 0
+    assert spotlift("enhance", "a.png", "same.png", SPOTLIFT_PRECISION="float32").returncode == 0
+    assert (tmp_path / "exact.png").read_bytes() == (tmp_path / "same.png").read_bytes()
+    refused = spotlift("enhance", "a.png", "not.png", "--precision", "float8")
+    assert is_one_sentence(refused)
+    assert "there is no precision 'float8'; there are auto, float32, bfloat16, float16" in refused.stderr
+    assert not (tmp_path / "not.png").exists()

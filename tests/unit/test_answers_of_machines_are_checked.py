@@ -7,10 +7,11 @@ from typing import Any, cast
 import pytest
 
 from flows.enhancing import Enhancing, LostMachine
-from infra.pool import dispatch
+from infra.pool import dispatch, ends
 from infra.records.tables import Batch, Chunk, Image
 from infra.settings import Settings
 from infra.states import AttemptEnd, ChunkState, ImageState, SourceKind
+from workers.job import ChunkJob
 
 DONE: dict[str, object] = {"image_id": 1, "done": True, "machine": "liar", "model": "fast", "width": 4}
 LEFT = {"outcomes": (), "left": (1, 2)}
@@ -74,7 +75,23 @@ def test_news_of_other_images_or_of_none_is_not_believed(sent_away: list[str], m
     assert (books.recorded, books.ended, sent_away) == ([1], [AttemptEnd.PREEMPTED], [])
 
 
-def _work_off(books: Books, news: list[dict[str, Any]], answer: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_an_image_has_lost_a_machine_its_chunk_goes_one_at_a_time(monkeypatch: pytest.MonkeyPatch):
+    jobs: list[ChunkJob] = []
+    work = _enhancing(Books(), monkeypatch)
+
+    def lose_the_machine(_: object, __: object, job: ChunkJob, **___: object) -> object:
+        jobs.append(job)
+        work._hear((0.0, {"attempt": 7, "machine": "victim", "begun": 2}))
+        raise ends.MachineLost("victim")
+
+    monkeypatch.setattr(dispatch, "wait_for", lose_the_machine)
+    for _ in range(2):
+        with pytest.raises(LostMachine, match="victim is gone"):
+            work.chunk(Chunk(id=1, batch_id=1, number=1, pixels=1, state=ChunkState.WAITING))
+    assert [job.one_at_a_time for job in jobs] == [False, True]
+
+
+def _enhancing(books: Books, monkeypatch: pytest.MonkeyPatch) -> Enhancing:
     batch = Batch(
         id=1, name="one", kind=SourceKind.FOLDER, source="one", fingerprint="", model="fast", scale=2,
         arrived_at=datetime.now(UTC),
@@ -82,6 +99,11 @@ def _work_off(books: Books, news: list[dict[str, Any]], answer: object, monkeypa
     nowhere = cast(Any, None)
     work = Enhancing(Settings(), cast(Any, books), batch, nowhere, nowhere, nowhere, "news")
     monkeypatch.setattr(work, "client", lambda _: None)
+    return work
+
+
+def _work_off(books: Books, news: list[dict[str, Any]], answer: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = _enhancing(books, monkeypatch)
 
     def wait_for(*_: object, **__: object) -> object:
         for it in news:

@@ -61,7 +61,7 @@ def warm_up(model: str) -> None:
 
     auto_tier = BEST if os.environ.get("CUDA_VISIBLE_DEVICES") else FAST
     for upscaler in load_wished(model, shipped().some_scale(model), auto_tier=auto_tier).all:
-        upscaler(np.zeros((1, 64, 64, 3), np.float32))
+        upscaler.pixels(np.zeros((1, 64, 64, 3), np.uint8))
     if os.environ.get("CUDA_VISIBLE_DEVICES") and not tensorflow().config.list_physical_devices("GPU"):
         log.warning("TensorFlow finds no GPU here, whatever this machine costs; images are enlarged on the CPU")
 
