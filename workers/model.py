@@ -55,7 +55,7 @@ class Upscaler:
             values = _find_range(plain, model)
             exact = plain if values == VALUE_RANGES[0] else Graph(model, values)
             halo = probe.halo_of(exact.raw, plain.raw, model, scale)
-        except (runtime.tensorflow().errors.OpError, ValueError) as error:
+        except (runtime.tensorflow().errors.OpError, ValueError, TypeError) as error:
             # TensorFlow tells the whole way to the error, indented, and then in one line what it was.
             reason = [line for line in str(error).splitlines() if line and not line[0].isspace()][-1]
             raise ModelError(

@@ -57,6 +57,16 @@ def test_its_halo_is_as_far_as_its_layers_look(bring: Bring, layers: list[Any], 
     assert bring(a_network(*layers, L.UpSampling2D(2))).halo == halo
 
 
+def test_one_that_must_know_the_size_is_welcome_too(bring: Bring) -> None:
+    model = a_network(L.UpSampling2D(2, interpolation="bilinear"), L.Conv2D(3, 3, padding="same"))
+    upscaler = bring(model)
+    assert upscaler.scale == 2
+    for shape in ((1, 9, 12, 3), (2, 7, 5, 3)):
+        tiles = noise(*shape)
+        np.testing.assert_allclose(upscaler(tiles), np.clip(model(tiles), 0, 1), atol=1e-5)
+    assert upscaler.pixels((noise(1, 6, 8, 3) * 255).astype(np.uint8)).shape == (1, 12, 16, 3)
+
+
 def test_it_draws_what_the_network_draws(bring: Bring) -> None:
     network = a_network(L.Conv2D(8, 3, padding="same", activation="relu"), L.Conv2D(3, 1), L.UpSampling2D(2))
     tiles = noise(2, 9, 11, 3)
