@@ -54,7 +54,8 @@ class Graph:
     """A Keras model of 1 or 3 channels as a function of pictures of 3 channels, (n, h, w, 3).
 
     A model of one channel enlarges red, green and blue one after the other: colour edges stay as sharp as grey ones,
-    and grey stays grey. A model that must know the size is compiled anew for each. `compiled` has XLA compile it, anew for each shape: faster on a GPU, slower on a CPU.
+    and grey stays grey. A model that must know the size is traced anew for each. `compiled` has XLA compile it, anew
+    for each shape: faster on a GPU, slower on a CPU.
     """
 
     def __init__(self, model: Any, values: ValueRange, *, compiled: bool = False) -> None:
