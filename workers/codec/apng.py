@@ -202,29 +202,22 @@ def _laid_over(above: Pixels, below: Pixels) -> Pixels:
     return result
 
 
-def write(
-    image: Any, animation: Animation, metadata: Sequence[tuple[bytes, bytes]], file: BinaryIO, **options: Any
-) -> None:
+def write(image: Any, animation: Animation, metadata: Sequence[tuple[bytes, bytes]], file: BinaryIO) -> None:
     """Write the frames, which lie one below the other in the libvips `image`, as an animated PNG.
 
-    `image` is read once from top to bottom. `metadata` are chunks to go before the pixels, `options` the encoder's.
+    `image` is read once from top to bottom. `metadata` are chunks to go before the pixels.
     """
-    region = pyvips.Region.new(image)
     height, number = image.height // len(animation.delays), 0
+    file.write(png.beginning(image, height))
+    file.write(png.chunk(b"acTL", struct.pack(">II", len(animation.delays), animation.plays)))
+    for kind, data in metadata:
+        file.write(png.chunk(kind, data))
     for position, delay in enumerate(animation.delays):
-        pixels = region.fetch(0, position * height, image.width, height)
-        frame = pyvips.Image.new_from_memory(pixels, image.width, height, image.bands, image.format)
-        encoded = frame.copy(interpretation=image.interpretation).pngsave_buffer(keep="none", **options)
-        if position == 0:
-            file.write(encoded[:33])  # signature and header
-            file.write(png.chunk(b"acTL", struct.pack(">II", len(animation.delays), animation.plays)))
-            for kind, data in metadata:
-                file.write(png.chunk(kind, data))
         file.write(
             png.chunk(b"fcTL", struct.pack(">5I2H2B", number, image.width, height, 0, 0, *_fraction(delay), 0, 0))
         )
         number += 1
-        for data in _pixel_data(encoded):
+        for data in png.pixel_data(image, position * height, height):
             if position == 0:
                 file.write(png.chunk(b"IDAT", data))
             else:
@@ -235,12 +228,3 @@ def write(
 
 def _fraction(delay: int) -> tuple[int, int]:
     return (delay, 1000) if delay < 1 << 16 else (min(round(delay / 1000), (1 << 16) - 1), 1)
-
-
-def _pixel_data(encoded: bytes) -> Any:
-    at = len(png.SIGNATURE)
-    while at < len(encoded):
-        length, kind = struct.unpack(">I4s", encoded[at : at + 8])
-        if kind == b"IDAT":
-            yield encoded[at + 8 : at + 8 + length]
-        at += length + 12

@@ -16,7 +16,6 @@ from workers.codec.vips import Output
 from workers.rejects import Rejected, RejectReason
 
 # All measured, see docs/images.md: the knees of seconds against bytes, for photographs and for drawings.
-_PNG = {"compression": 2, "filter": "avg"}
 _WEBP_LOSSLESS = {"lossless": True, "effort": 0, "Q": 20}
 _WEBP_LOSSY = {"lossless": False, "effort": 0, "Q": 92}
 _GIF = {"effort": 4}
@@ -86,13 +85,9 @@ def must_be_big(pages: Iterable[tuple[int, Picture]]) -> bool:
 
 def _save_png(fitted: _Fitted, file: BinaryIO) -> None:
     if fitted.picture.animation is not None:
-        apng.write(fitted.image, fitted.picture.animation, _png_chunks(fitted), file, **_PNG)
-        return
-    chunks = b"".join(png.chunk(kind, data) for kind, data in _png_chunks(fitted))
-    # Behind the signature (8 bytes) and the header (25): what describes the colours must precede the pixels.
-    # There libvips writes a resolution, known or not; ours is among the chunks if there is one.
-    with Output(file, chunks, after=33, without=(struct.pack(">I", 9) + b"pHYs", 21)) as out:
-        fitted.image.pngsave_target(out.target, keep="none", **_PNG)
+        apng.write(fitted.image, fitted.picture.animation, _png_chunks(fitted), file)
+    else:
+        png.write(fitted.image, _png_chunks(fitted), file)
 
 
 def _png_chunks(fitted: _Fitted) -> list[tuple[bytes, bytes]]:

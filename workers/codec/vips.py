@@ -21,18 +21,13 @@ class Output:
     """A libvips target that writes into an open Python file, so that a full disk raises the OSError it is.
 
     `insert` goes into the file behind the first `after` bytes of the encoder: the way to put segments of
-    our own right behind its header. With it the encoder must write from front to back. What follows there is left
-    out if it is `length` bytes that begin with `begin`, as (begin, length) in `without`.
+    our own right behind its header. With it the encoder must write from front to back.
     """
 
-    def __init__(
-        self, file: BinaryIO, insert: bytes = b"", after: int = 0, without: tuple[bytes, int] = (b"", 0)
-    ) -> None:
+    def __init__(self, file: BinaryIO, insert: bytes = b"", after: int = 0) -> None:
         self._file = file
         self._insert = insert
         self._after = after
-        self._unwanted, self._length = without
-        self._held = b""  # what may be unwanted
         self._failure: OSError | None = None
         self.target: Any = pyvips.TargetCustom()
         self.target.on_write(self._write)
@@ -56,21 +51,11 @@ class Output:
                 self._file.write(self._insert)
                 self._insert = b""
             self._after -= rest
-            self._file.write(self._wanted(whole[rest:]))
+            self._file.write(whole[rest:])
         except OSError as failure:  # an exception would be lost inside libvips: keep it for __exit__
             self._failure = failure
             return -1
         return len(whole)
-
-    def _wanted(self, data: bytes) -> bytes:
-        if not self._length:
-            return data
-        self._held += data
-        if len(self._held) < self._length:
-            return b""
-        held, length = self._held, self._length
-        self._held, self._length = b"", 0
-        return held[length:] if held.startswith(self._unwanted) else held
 
     def _read(self, size: int) -> bytes:
         return self._file.read(size)

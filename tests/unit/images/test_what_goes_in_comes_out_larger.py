@@ -1,5 +1,6 @@
 """Every kind of pixel in every format comes out as it went in, each pixel four times; Pillow is the judge."""
 
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -7,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pyvips
 from numpy.typing import NDArray
 from PIL import Image
 
+from workers.codec import png
 from workers.enhance import enhance_file
 
 Bytes = NDArray[np.uint8]
@@ -232,3 +235,17 @@ def test_progress_is_told_in_rows(tmp_path: Path, nearest: Any) -> None:
     enhance_file(tmp_path / "in.png", tmp_path / "out.png", nearest, on_progress=lambda *rows: told.append(rows))
     assert told[-1] == (600, 600)
     assert len(told) == len(set(told)) > 1
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3, 4])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_a_png_is_packed_in_strips_and_comes_out_as_it_was(bands: int, kind: type[np.unsignedinteger[Any]]) -> None:
+    pixels = np.random.default_rng(bands).integers(0, np.iinfo(kind).max, (700, 500, bands), kind, endpoint=True)
+    pixels[100:300] = pixels[100]
+    image = pyvips.Image.new_from_memory(pixels.tobytes(), 500, 700, bands, "ushort" if kind is np.uint16 else "uchar")
+    written = io.BytesIO()
+    png.write(image, [(b"tEXt", b"Title\0strips")], written)
+    read = pyvips.Image.pngload_buffer(written.getvalue(), fail_on="warning")
+    np.testing.assert_array_equal(read.numpy().reshape(pixels.shape), pixels)
+    assert written.getvalue().count(b"IDAT") >= (1 if pixels.nbytes < 2 << 20 else 2)
+    assert read.get("png-comment-0-Title") == "strips"
