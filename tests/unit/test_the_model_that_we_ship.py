@@ -29,6 +29,7 @@ LEAST = {
     "tiny-x2": 36.7,
     "fast-x2": 37.35,
     "fast-jpeg-x2": 33.45,
+    "fast-x4": 31.3,
 }
 
 
