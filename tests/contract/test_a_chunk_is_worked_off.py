@@ -252,7 +252,7 @@ def test_another_model_than_the_registered_one_is_refused(job: ChunkJob):
     with pytest.raises(WrongModel, match="same version"):
         work(dataclasses.replace(job, model_checksum="0" * 64))
     with pytest.raises(WrongModel, match="×2"):
-        work(dataclasses.replace(job, scale=4))
+        work(dataclasses.replace(job, scale=7))
 
 
 def test_before_and_after_are_kept_for_the_report_when_wished(job: ChunkJob, tmp_path: Path):
