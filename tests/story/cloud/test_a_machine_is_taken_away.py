@@ -10,12 +10,12 @@ from tests.story.pictures import album
 from tests.story.stack import Stack
 
 pytestmark = pytest.mark.slow
-PICTURES = 72
+PICTURES = 160
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return album(tmp_path_factory.mktemp("pictures"), PICTURES)
+    return album(tmp_path_factory.mktemp("pictures"), PICTURES, 240, 160)  # chunks longer than what is in hand
 
 
 @pytest.fixture(scope="module")
