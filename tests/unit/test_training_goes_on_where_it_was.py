@@ -361,7 +361,7 @@ def test_a_wrong_recipe_is_refused(tmp_path: Path, text: str, message: str) -> N
 
 
 def test_an_unknown_recipe_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(TrainingError, match=r"no recipe 'slow'. Shipped recipes: fast-x2"):
+    with pytest.raises(TrainingError, match=r"no recipe 'slow'. Shipped recipes: .*fast-x2"):
         read_recipe("slow")
 
 
