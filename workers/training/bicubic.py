@@ -13,22 +13,18 @@ def shrink(picture: npt.NDArray[np.uint8], scale: int) -> npt.NDArray[np.uint8]:
     The filter is Keys' cubic (1981) with a = -0.5, stretched by `scale`; edges are mirrored and the
     result is rounded to 8 bits, as MATLAB's `imresize(picture, 1 / scale)` does.
     """
-    tall = _resize_first_axis(picture.astype(np.float64), 1 / scale)
-    wide = _resize_first_axis(tall.swapaxes(0, 1), 1 / scale).swapaxes(0, 1)
-    return to_8_bits(wide)
+    return resize(picture, 1 / scale)
 
 
 def enlarge(picture: npt.NDArray[np.uint8], scale: int) -> npt.NDArray[np.uint8]:
     """Enlarge uint8 (h, w, c) to (h * scale, w * scale, c) with the bicubic filter: the baseline to beat."""
-    tall = _resize_first_axis(picture.astype(np.float64), scale)
-    wide = _resize_first_axis(tall.swapaxes(0, 1), scale).swapaxes(0, 1)
-    return to_8_bits(wide)
+    return resize(picture, scale)
 
 
-def reduce(picture: npt.NDArray[np.uint8], size: float) -> npt.NDArray[np.uint8]:
-    """Reduce uint8 (h, w, c) to `size` (0 to 1) of its height and width with the antialiased bicubic filter."""
-    tall = _resize_first_axis(picture.astype(np.float64), size)
-    return to_8_bits(_resize_first_axis(tall.swapaxes(0, 1), size).swapaxes(0, 1))
+def resize(picture: npt.NDArray[np.uint8], factor: float) -> npt.NDArray[np.uint8]:
+    """Make uint8 (h, w, c) `factor` times as high and wide with the bicubic filter, antialiased below 1."""
+    tall = _resize_first_axis(picture.astype(np.float64), factor)
+    return to_8_bits(_resize_first_axis(tall.swapaxes(0, 1), factor).swapaxes(0, 1))
 
 
 def to_8_bits(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:

@@ -15,11 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from workers.catalogue import WEIGHTS
 from workers.training import bicubic
 from workers.training.recipe import Recipe, TrainingError, read_recipe, shipped_recipes
 from workers.training.score import Enlarger, Pictures, score_folder
-
-WEIGHTS = Path(__file__).parents[1] / "weights"
 
 #: Folders of benchmark pictures, and what is in them.
 BENCHMARKS = {"Set5": "Set5", "Kodak": "Kodak, 24 photos", "Art10": "Art10, 10 drawings"}

@@ -76,7 +76,7 @@ def _sizes(picture: Picture, recipe: Recipe) -> Iterator[Picture]:
     """The picture, and the same picture reduced, where patches can still be cut from it."""
     yield picture
     for size in recipe.also_reduced_to:
-        if _is_large_enough(reduced := bicubic.reduce(picture, size), recipe):
+        if _is_large_enough(reduced := bicubic.resize(picture, size), recipe):
             yield reduced
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from workers.catalogue import WEIGHTS
 from workers.training import score
 from workers.training.checkpoint import restore, save
 from workers.training.crops import Crops, cut_batch, load_crops
@@ -86,7 +87,7 @@ def weights_named(name: str) -> Path | None:
     """The file of shipped weights or of a .keras file by its path; None for the name of a recipe without weights."""
     if name.endswith(".keras"):
         return Path(name)
-    shipped = Path(__file__).parents[1] / "weights" / f"{name}.keras"
+    shipped = WEIGHTS / f"{name}.keras"
     return shipped if shipped.is_file() else None
 
 
